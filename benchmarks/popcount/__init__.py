@@ -1,0 +1,1 @@
+"""LUTs of the XNOR-popcount, against the plain sum."""

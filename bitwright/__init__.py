@@ -1,0 +1,7 @@
+"""bitwright: quantized, binarized and pruned neural networks as exact integer hardware."""
+
+from hwsim import __version__
+
+from .api import build, lower, run, simulate, verify
+
+__all__ = ["__version__", "build", "lower", "run", "simulate", "verify"]

@@ -1,0 +1,102 @@
+"""The few Python names of bitwright: the same steps as the command line, on objects instead of files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import codegen.bundle
+import codegen.cosim
+import intir
+from codegen.bundle import Bundle
+from codegen.cosim import Verification
+from hwsim import plan as plans
+from hwsim.autoplan import auto_plan
+from hwsim.design import make_design
+from hwsim.plan import Plan
+from hwsim.report import SimulationReport, simulate_report
+from intir import Graph
+from quant.lower import LoweredNetwork, host_input
+from quant.lower import lower as lower_network
+
+Network = Graph | LoweredNetwork | str | Path
+
+
+def graph_of(network: Network) -> Graph:
+    """The graph of a lowered network, of a ``.intir`` file, or itself."""
+    if isinstance(network, LoweredNetwork):
+        return network.graph
+    return network if isinstance(network, Graph) else intir.load(network)
+
+
+def plan_of(network: Graph, plan: Plan | str | Path | None) -> Plan:
+    """A plan, read from its file, or the default one."""
+    if plan is None:
+        return auto_plan(network)
+    return plan if isinstance(plan, Plan) else plans.load(plan)
+
+
+def lower(model: str | Path | Any, *, input: str | None = None, argmax: bool = False) -> LoweredNetwork:  # noqa: A002
+    """Lower a QONNX network to the integer-only IR, exactly.
+
+    Parameters
+    ----------
+    model : path of an ONNX file, or an onnx.ModelProto
+    input : str, optional
+        Which integers stand for the float input, for example ``u8/255``; without it, the first quantizer's output is the
+        hardware's input.
+    argmax : bool
+        End with the index of the greatest output.
+    """
+    return lower_network(model, input_spec=input, argmax=argmax)
+
+
+def run(network: Network, x: NDArray[Any], *, real: bool = False,
+        progress: Callable[[int, int], None] | None = None) -> NDArray[Any]:
+    """The reference on a batch.
+
+    Parameters
+    ----------
+    network : Graph, LoweredNetwork or path of a .intir file
+    x : array (N, *shape)
+        Integers of the graph's input, or floats of the source network's; in the layout of either.
+    real : bool
+        Return the numbers that the source network gives, in its layout, instead of integers.
+
+    Returns
+    -------
+    int64 (N, *output shape), or float64 if `real`
+    """
+    graph = graph_of(network)
+    y = intir.run(graph, host_input(graph, x), progress=progress)
+    return intir.to_source(y, graph) if real else y
+
+
+def simulate(network: Network, plan: Plan | str | Path | None = None, *, frames: int = 5) -> SimulationReport:
+    """Cycles, throughput and traffic of a network built as a plan says (by default, `hwsim.autoplan.auto_plan`)."""
+    graph = graph_of(network)
+    return simulate_report(make_design(graph, plan_of(graph, plan)), frames)
+
+
+def build(network: Network, path: str | Path, plan: Plan | str | Path | None = None, *, samples: NDArray[Any] | None = None,
+          overwrite: bool = False, progress: Callable[[str], None] = lambda step: None) -> Bundle:
+    """Write the Verilog bundle of a network to a new folder; `samples` are frames for its bench, as `run` takes them."""
+    graph = graph_of(network)
+    frames = None if samples is None else host_input(graph, samples)
+    return codegen.bundle.build(graph, plan_of(graph, plan), path, samples=frames, overwrite=overwrite, progress=progress)
+
+
+def verify(path: str | Path, *, frames: int = 32, x: NDArray[Any] | None = None, simulator: str = "verilator",
+           seed: int = 0) -> Verification:
+    """Co-verify a bundle: its RTL against the reference's bits and the simulator's cycles, in four stall patterns.
+
+    `x` are frames as `run` takes them; random ones by default.
+    """
+    samples: NDArray[np.int64] | None = None
+    if x is not None:
+        samples = host_input(codegen.bundle.load(path).design.graph, x)[:frames]
+    return codegen.cosim.verify(path, frames=frames, x=samples, simulator=simulator, seed=seed)

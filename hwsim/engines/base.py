@@ -1,0 +1,86 @@
+"""What every engine's parameter object answers.
+
+One frozen dataclass per engine.  It says when (``schedule``), what moves and what is computed (``actions``), and how
+large it is (``luts``); the block of the same name in `codegen.blocks` takes that very object and is the hardware.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from intir import IntType
+
+from ..schedule import Schedule
+
+
+@dataclass(frozen=True)
+class Word:
+    """One transfer of a stream: `lanes` elements of a type, lane 0 in the least significant bits."""
+
+    lanes: int
+    type: IntType
+
+    @property
+    def bits(self) -> int:
+        """Width of the word."""
+        return self.lanes * self.type.bits
+
+
+@dataclass(frozen=True)
+class Actions:
+    """What one round of a schedule moves and computes.
+
+    All in bits or operations per round; memories are counted at their ports.
+    """
+
+    operations: int = 0  #: multiply-accumulates (binary: XNOR and count), comparisons in an argmax
+    weight_bits_read: int = 0
+    threshold_bits_read: int = 0
+    buffer_bits_read: int = 0
+    buffer_bits_written: int = 0
+
+
+@dataclass(frozen=True)
+class Engine:
+    """Base of all parameter objects."""
+
+    kind: ClassVar[str] = ""
+
+    @property
+    def word_in(self) -> Word:
+        """The word it takes."""
+        raise NotImplementedError
+
+    @property
+    def word_out(self) -> Word:
+        """The word it gives."""
+        raise NotImplementedError
+
+    @property
+    def schedule(self) -> Schedule:
+        """Its steps and its latency."""
+        raise NotImplementedError
+
+    @property
+    def actions(self) -> Actions:
+        """What one round of the schedule moves and computes."""
+        raise NotImplementedError
+
+    @property
+    def luts(self) -> int:
+        """Estimated LUTs (of six inputs), memories in LUTs included."""
+        raise NotImplementedError
+
+    @property
+    def memory_bits(self) -> int:
+        """Bits of weights and thresholds that the block stores."""
+        return 0
+
+
+def rom_luts(depth: int, width: int) -> int:
+    """LUT6 of a ROM in logic: one per 64 words and bit, and a 4:1 multiplexer per further level."""
+    if depth <= 1:
+        return 0
+    blocks = -(-depth // 64)
+    return width * (blocks + (blocks - 1) // 3)

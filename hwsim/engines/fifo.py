@@ -1,0 +1,51 @@
+"""`fifo`: a first-in first-out queue between two blocks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from intir import IntType
+
+from ..schedule import Schedule
+from .base import Actions, Engine, Word
+
+
+@dataclass(frozen=True)
+class StreamFifo(Engine):
+    """Parameters of one queue.
+
+    Parameters
+    ----------
+    lanes : int
+    type : IntType
+    depth : int
+        Words it holds, at least 2 so that a word can enter and leave in every cycle.
+    """
+
+    kind: ClassVar[str] = "fifo"
+
+    lanes: int
+    type: IntType
+    depth: int
+
+    @property
+    def word_in(self) -> Word:
+        return Word(self.lanes, self.type)
+
+    @property
+    def word_out(self) -> Word:
+        return Word(self.lanes, self.type)
+
+    @property
+    def schedule(self) -> Schedule:
+        raise TypeError("a queue has no schedule; the simulator treats it by its depth")
+
+    @property
+    def actions(self) -> Actions:
+        return Actions()
+
+    @property
+    def luts(self) -> int:
+        """32 words of 6 bits in 4 LUTs, and the counters."""
+        return -(-self.depth // 32) * -(-self.word_in.bits // 6) * 4 + 3 * self.depth.bit_length()

@@ -1,0 +1,156 @@
+"""`mvu`: a matrix-vector product, folded.
+
+The unit has `pe` processing elements (outputs at a time), each with `simd` lanes (inputs at a time).  A vector of
+K inputs and N outputs takes ``(N / pe) * (K / simd)`` steps, one per clock cycle.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar
+
+import numpy as np
+
+from intir import BIPOLAR, IntType
+
+from ..schedule import Schedule
+from .base import Actions, Engine, Word, rom_luts
+from .popcount import PopcountTree
+
+
+@dataclass(frozen=True)
+class Mvu(Engine):
+    """Parameters of one matrix-vector unit.
+
+    Parameters
+    ----------
+    inputs, outputs : int
+        K and N, the matrix's size.
+    pe, simd : int
+        Folding: outputs and inputs computed at a time; they divide N and K.
+    x_type, w_type : IntType
+        Input elements and weights.
+    acc_type : IntType
+        Proven range of the accumulated sum.
+    thresholds : int
+        Thresholds per output; 0 gives the sums themselves.
+    threshold_type : IntType
+        Thresholds as the comparison sees them, in the unit of `counter_type`.
+    out_type : IntType
+        Output elements.
+    family : str
+        FPGA family that the popcount's cells are made for.
+    """
+
+    kind: ClassVar[str] = "mvu"
+
+    inputs: int
+    outputs: int
+    pe: int
+    simd: int
+    x_type: IntType
+    w_type: IntType
+    acc_type: IntType
+    thresholds: int
+    threshold_type: IntType
+    out_type: IntType
+    family: str = "xilinx"
+
+    @property
+    def arithmetic(self) -> str:
+        """``xnor`` where inputs and weights are bipolar: count equal bits; else ``integer``: multiply and add."""
+        return "xnor" if self.x_type == self.w_type == BIPOLAR else "integer"
+
+    @property
+    def synapse_folds(self) -> int:
+        """Steps over the inputs: K / simd."""
+        return self.inputs // self.simd
+
+    @property
+    def neuron_folds(self) -> int:
+        """Steps over the outputs: N / pe."""
+        return self.outputs // self.pe
+
+    @property
+    def replays(self) -> bool:
+        """Whether the input vector is kept to be used again for further outputs."""
+        return self.neuron_folds > 1
+
+    @property
+    def word_in(self) -> Word:
+        return Word(self.simd, self.x_type)
+
+    @property
+    def word_out(self) -> Word:
+        return Word(self.pe, self.out_type)
+
+    @property
+    def counter_type(self) -> IntType:
+        """What the accumulator register holds: the number of equal bits for ``xnor``, else the sum."""
+        if self.arithmetic == "xnor":
+            return IntType((self.acc_type.lo + self.inputs) // 2, (self.acc_type.hi + self.inputs) // 2)
+        return IntType(self.acc_type.lo, self.acc_type.hi)
+
+    @property
+    def accumulator_bits(self) -> int:
+        """Width of each accumulator register."""
+        return self.counter_type.bits
+
+    @property
+    def popcount(self) -> PopcountTree:
+        """The counter of each processing element (``xnor`` only)."""
+        return PopcountTree(self.simd, xnor=True, family=self.family)
+
+    @property
+    def latency_cycles(self) -> int:
+        """Registers from a step to its output: operands, (replayed operands,) product, accumulator, output."""
+        return 4 + self.replays
+
+    @cached_property
+    def schedule(self) -> Schedule:
+        """Inputs are taken in the first pass over the synapses; every pass ends with `pe` outputs.
+
+        Period ``(N / pe) * (K / simd)``, `latency_cycles` from the last step of a pass to its word.
+        """
+        step = np.arange(self.synapse_folds * self.neuron_folds)
+        return Schedule(step < self.synapse_folds, step % self.synapse_folds == self.synapse_folds - 1, self.latency_cycles)
+
+    @property
+    def actions(self) -> Actions:
+        steps = self.synapse_folds * self.neuron_folds
+        vector_bits = self.inputs * self.x_type.bits
+        return Actions(
+            operations=self.inputs * self.outputs,
+            weight_bits_read=steps * self.pe * self.simd * self.w_type.bits,
+            threshold_bits_read=self.threshold_bits,
+            buffer_bits_read=vector_bits * (self.neuron_folds - 1),
+            buffer_bits_written=vector_bits * self.replays,
+        )
+
+    @property
+    def weight_bits(self) -> int:
+        """Bits of the weight memory."""
+        return self.inputs * self.outputs * self.w_type.bits
+
+    @property
+    def threshold_bits(self) -> int:
+        """Bits of the threshold memory."""
+        return self.outputs * self.thresholds * self.threshold_type.bits
+
+    @property
+    def memory_bits(self) -> int:
+        return self.weight_bits + self.threshold_bits
+
+    @property
+    def luts(self) -> int:
+        acc = self.accumulator_bits
+        if self.arithmetic == "xnor":
+            product = self.popcount.luts
+        else:
+            product = self.simd * (self.x_type.bits * self.w_type.bits + acc)
+        per_pe = product + acc + self.thresholds * (acc + 1) // 2
+        memories = rom_luts(self.synapse_folds * self.neuron_folds, self.pe * self.simd * self.w_type.bits)
+        memories += rom_luts(self.neuron_folds, self.pe * self.thresholds * self.threshold_type.bits)
+        replay = 2 * self.simd * self.x_type.bits if self.replays else 0
+        return self.pe * per_pe + memories + replay + 20

@@ -1,0 +1,120 @@
+"""Counting the ones of a bit vector with few LUTs: the plan of a compressor tree.
+
+A binary multiply-accumulate is an XNOR followed by a population count, so the count *is* the cost of a
+binarized layer. Written as a plain sum, synthesis rebuilds it from full adders and pays about 2.2 six-input LUTs
+a synapse. The tree planned here pays about one.
+
+The cells are described in `hwsim.engines.popcount_cells`, the search for a plan in `hwsim.engines.popcount_search`.
+
+One parameter object, two realisations: :class:`PopcountTree` plans and evaluates;
+``codegen.blocks.popcount.Popcount`` takes that object and is the hardware.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from .popcount_cells import ZERO, Cell, CellKind, Group
+from .popcount_search import plan_tree
+
+__all__ = ["ZERO", "Cell", "CellKind", "Group", "PopcountTree"]
+
+FAMILIES = ("xilinx", "ecp5", "generic")
+
+
+@dataclass(frozen=True)
+class PopcountTree:
+    """Population count of ``n_bits`` bits, or of the XNOR of ``n_bits`` (activation, weight) pairs.
+
+    Parameters
+    ----------
+    n_bits: number of bits or pairs, at least 1.
+    xnor: count ``~(x ^ w)`` instead of ``x``.
+    family: ``xilinx`` (LUT6, CARRY4), ``ecp5`` (LUT4, CCU2C) or ``generic`` (a plain sum, for all others).
+
+    Members
+    -------
+    cells: the plan, in topological order; empty for ``generic``.
+    result: bit ids of the count, lowest first.
+    columns: weight of each bit id, as a power of two.
+    out_bits: width of the count.
+    luts: LUTs as Yosys counts them (0 for ``generic``: unknown).
+    carry_cells: CARRY4 or CCU2C cells.
+    levels: cells on the longest path.
+
+    Raises ``ValueError`` for a size below 1 or an unknown family. Latency: 0 cycles, purely combinational.
+    """
+
+    n_bits: int
+    xnor: bool = True
+    family: str = "xilinx"
+
+    def __post_init__(self) -> None:
+        if isinstance(self.n_bits, bool) or not isinstance(self.n_bits, int) or self.n_bits < 1:
+            raise ValueError(f"PopcountTree n_bits is {self.n_bits!r}; give a whole number of bits, 1 or more.")
+        if self.family not in FAMILIES:
+            raise ValueError(f"PopcountTree family is {self.family!r}; choose one of {', '.join(FAMILIES)}.")
+
+    @property
+    def out_bits(self) -> int:
+        return self.n_bits.bit_length()
+
+    @cached_property
+    def _plan(self) -> tuple[tuple[Cell, ...], tuple[int, ...]]:
+        return ((), ()) if self.family == "generic" else plan_tree(self.n_bits, self.xnor, self.family)
+
+    @property
+    def cells(self) -> tuple[Cell, ...]:
+        return self._plan[0]
+
+    @property
+    def result(self) -> tuple[int, ...]:
+        return self._plan[1]
+
+    @cached_property
+    def columns(self) -> dict[int, int]:
+        weights = dict.fromkeys(range(self.n_bits), 0)
+        for cell in self.cells:
+            weights |= {bit: cell.column + i for i, bit in enumerate(cell.outputs) if bit != ZERO}
+        return weights
+
+    @property
+    def luts(self) -> int:
+        return sum(cell.kind.luts(self.family) for cell in self.cells)
+
+    @property
+    def carry_cells(self) -> int:
+        width = 4 if self.family == "xilinx" else 2
+        return sum(-(-cell.kind.n_outputs // width) for cell in self.cells if cell.kind.is_chain)
+
+    @property
+    def levels(self) -> int:
+        level: dict[int, int] = dict.fromkeys(range(-1, self.n_bits), 0)
+        for cell in self.cells:
+            deepest = 1 + max(level[bit] for bit in cell.inputs)
+            level |= {bit: deepest for bit in cell.outputs if bit != ZERO}
+        return max(level.values())
+
+    def evaluate(self, x: np.ndarray, w: np.ndarray | None = None) -> np.ndarray:
+        """Count by walking the cells: the executable form of the plan.
+
+        ``x`` (and ``w``, for an XNOR tree) holds 0 or 1 with shape ``[..., n_bits]``; the answer has shape ``[...]``.
+        """
+        x = np.asarray(x)
+        if (w is None) == self.xnor:
+            raise ValueError(f"PopcountTree has xnor={self.xnor}; pass w exactly when xnor is true.")
+        operands = [x] if w is None else [x, np.asarray(w)]
+        for operand in operands:
+            if operand.ndim == 0 or operand.shape[-1] != self.n_bits:
+                raise ValueError(f"PopcountTree operand has shape {operand.shape}; the last axis must be {self.n_bits}.")
+        bits = x.astype(np.int64) if w is None else 1 - (x.astype(np.int64) ^ operands[1].astype(np.int64))
+        if self.family == "generic":
+            return bits.sum(axis=-1)
+        values = {i: bits[..., i] for i in range(self.n_bits)} | {ZERO: np.zeros(bits.shape[:-1], np.int64)}
+        for cell in self.cells:
+            driven = cell.kind.evaluate([values[bit] for bit in cell.inputs])
+            values |= {bit: value for bit, value in zip(cell.outputs, driven, strict=True) if bit != ZERO}
+        return sum((values[bit] << i for i, bit in enumerate(self.result)), start=values[ZERO])

@@ -1,0 +1,81 @@
+"""`thresholding`: compares every element with its channel's thresholds; quantizes the input pixels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar
+
+import numpy as np
+
+from intir import IntType
+
+from ..schedule import Schedule
+from .base import Actions, Engine, Word, rom_luts
+
+
+@dataclass(frozen=True)
+class Thresholding(Engine):
+    """Parameters of one thresholding unit.
+
+    Parameters
+    ----------
+    channels : int
+        Elements per round, the last axis of the tensor (or any multiple of `pe` where `common`).
+    pe : int
+        Elements compared at a time; divides `channels`.
+    x_type, out_type : IntType
+    thresholds : int
+        Per channel: the levels of `out_type` less one.
+    common : bool
+        All channels share one row of thresholds, which then is wired in.
+    threshold_type : IntType
+        Thresholds as the comparison sees them.
+    """
+
+    kind: ClassVar[str] = "thresholding"
+
+    channels: int
+    pe: int
+    x_type: IntType
+    out_type: IntType
+    thresholds: int
+    common: bool
+    threshold_type: IntType
+
+    @property
+    def folds(self) -> int:
+        """Steps per round."""
+        return self.channels // self.pe
+
+    @property
+    def from_memory(self) -> bool:
+        """Whether thresholds are read from a memory, step by step."""
+        return not self.common and self.folds > 1
+
+    @property
+    def word_in(self) -> Word:
+        return Word(self.pe, self.x_type)
+
+    @property
+    def word_out(self) -> Word:
+        return Word(self.pe, self.out_type)
+
+    @cached_property
+    def schedule(self) -> Schedule:
+        """A word in and a word out every cycle; latency 1, or 2 where thresholds come from a memory."""
+        every = np.ones(self.folds, np.bool_)
+        return Schedule(every, every, 2 if self.from_memory else 1)
+
+    @property
+    def actions(self) -> Actions:
+        return Actions(threshold_bits_read=self.memory_bits if self.from_memory else 0)
+
+    @property
+    def memory_bits(self) -> int:
+        return (1 if self.common else self.channels) * self.thresholds * self.threshold_type.bits
+
+    @property
+    def luts(self) -> int:
+        compare = self.pe * self.thresholds * (self.x_type.bits + 1) // 2
+        return compare + (rom_luts(self.folds, self.pe * self.thresholds * self.threshold_type.bits) if self.from_memory else 0) + 4

@@ -1,0 +1,188 @@
+"""Plans: which hardware runs each layer, and how parallel.
+
+A plan is a TOML file that a person can read, edit and diff.  `Plan` is its content; folding numbers are checked against
+the network when a design is made from both (`design.make_design`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import tempfile
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from intir import BitwrightError, Graph
+
+VERSION = 1
+FAMILIES = ("xilinx", "ecp5", "generic")
+
+
+class PlanError(BitwrightError):
+    """A plan is not readable, or does not fit its network."""
+
+
+@dataclass(frozen=True)
+class LayerPlan:
+    """How one layer is built.
+
+    Parameters
+    ----------
+    engine : str
+    pe, simd : int
+        Outputs and inputs computed at a time; `simd` only for engines that sum over inputs.
+    fifo_depth : int or None
+        Words in the queue behind the layer; None lets the simulator choose the least that costs no cycle.
+    """
+
+    engine: str
+    pe: int
+    simd: int | None = None
+    fifo_depth: int | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a network is built.
+
+    Parameters
+    ----------
+    network : str
+        Name of the graph.
+    structure : str
+        Fingerprint of its nodes and shapes (`fingerprint`); a retrained network of the same structure keeps its plan.
+    layers : name of a layer's first node -> LayerPlan, in the order of the graph
+    family : str
+        FPGA family that popcount cells are made for: one of `FAMILIES`.
+    clock_mhz : float
+        Clock for turning cycles into seconds.
+    """
+
+    network: str
+    structure: str
+    layers: dict[str, LayerPlan] = field(default_factory=dict)
+    family: str = "xilinx"
+    clock_mhz: float = 100.0
+
+
+def fingerprint(graph: Graph) -> str:
+    """Sixteen hex digits that depend on the nodes, their operations, order and shapes, not on weights."""
+    digest = hashlib.sha256()
+    for interface in graph.inputs:
+        digest.update(repr(("input", interface.value, graph.values[interface.value].shape)).encode())
+    for node in graph.nodes:
+        digest.update(repr((node.name, node.op.kind, node.inputs, graph.values[node.output].shape)).encode())
+    return digest.hexdigest()[:16]
+
+
+def dumps(plan: Plan) -> str:
+    """The plan as TOML."""
+    lines = [
+        "# Which hardware runs each layer, and how parallel. Edit, then pass it to `bitwright sim` and `bitwright build`.",
+        "# pe: outputs at a time (divides the layer's outputs); simd: inputs at a time (divides its inputs).",
+        "# fifo_depth: words in the queue behind the layer; left out, the simulator picks the least that costs no cycle.",
+        "",
+        f"version = {VERSION}",
+        f"network = {_quoted(plan.network)}",
+        f"structure = {_quoted(plan.structure)}",
+        f"family = {_quoted(plan.family)}        # {', '.join(FAMILIES)}",
+        f"clock_mhz = {plan.clock_mhz!r}",
+    ]
+    for name, layer in plan.layers.items():
+        lines += ["", f"[layers.{_quoted(name)}]", f"engine = {_quoted(layer.engine)}", f"pe = {layer.pe}"]
+        if layer.simd is not None:
+            lines.append(f"simd = {layer.simd}")
+        if layer.fifo_depth is not None:
+            lines.append(f"fifo_depth = {layer.fifo_depth}")
+    return "\n".join(lines) + "\n"
+
+
+def loads(text: str, where: str = "plan") -> Plan:
+    """Read a plan.
+
+    Raises
+    ------
+    PlanError
+        If it is no TOML, misses or misspells a key, or holds a value of the wrong kind.
+    """
+    try:
+        data = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise PlanError(f"{where} is no valid TOML: {error}; mend that line or write a new plan with `bitwright plan`") from None
+    _known(data, {"version", "network", "structure", "family", "clock_mhz", "layers"}, where)
+    if data.get("version") != VERSION:
+        raise PlanError(f"{where} has version {data.get('version')!r}; this bitwright reads version {VERSION}")
+    clock = data.get("clock_mhz", 100.0)
+    if isinstance(clock, bool) or not isinstance(clock, (int, float)) or not 0 < clock <= 10_000:
+        raise PlanError(f"{where}: clock_mhz is {clock!r}; give a clock in MHz between 0 and 10000")
+    family = data.get("family", "xilinx")
+    if family not in FAMILIES:
+        raise PlanError(f"{where}: family is {family!r}; choose one of {', '.join(FAMILIES)}")
+    tables = data.get("layers", {})
+    if not isinstance(tables, dict) or not all(isinstance(table, dict) for table in tables.values()):
+        raise PlanError(f"{where}: 'layers' holds {tables!r}; give one table [layers.NAME] per layer")
+    layers = {name: _layer(table, f"{where}, layer '{name}'") for name, table in tables.items()}
+    return Plan(_text(data, "network", where), _text(data, "structure", where), layers, family, float(clock))
+
+
+def load(path: str | Path) -> Plan:
+    """Read a plan file.  Raises PlanError."""
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise PlanError(f"cannot read the plan '{path}': {reason}; give the path of a plan TOML file") from None
+    return loads(text, f"plan '{path}'")
+
+
+def save(plan: Plan, path: str | Path) -> None:
+    """Write a plan file, whole or not at all.  Raises PlanError where that is impossible."""
+    path = Path(path)
+    try:
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                file.write(dumps(plan))
+            os.chmod(temporary, 0o644)
+            os.replace(temporary, path)
+        except BaseException:
+            os.unlink(temporary)
+            raise
+    except OSError as error:
+        raise PlanError(f"cannot write the plan '{path}': {error.strerror}; choose a folder that exists and is writable") from None
+
+
+def _layer(table: dict[str, Any], where: str) -> LayerPlan:
+    _known(table, {"engine", "pe", "simd", "fifo_depth"}, where)
+    return LayerPlan(_text(table, "engine", where), _count(table, "pe", where, 1), _count(table, "simd", where, 1, needed=False),
+                     _count(table, "fifo_depth", where, 2, needed=False))
+
+
+def _count(table: dict[str, Any], key: str, where: str, least: int, needed: bool = True) -> Any:
+    value = table.get(key)
+    if value is None and not needed:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= 2**20:
+        raise PlanError(f"{where}: {key} is {value!r}; give a whole number from {least} to {2**20}")
+    return value
+
+
+def _text(table: dict[str, Any], key: str, where: str) -> str:
+    value = table.get(key)
+    if not isinstance(value, str):
+        raise PlanError(f"{where}: {key} is {value!r}; give it as text in quotes")
+    return value
+
+
+def _known(table: dict[str, Any], keys: set[str], where: str) -> None:
+    for key in table:
+        if key not in keys:
+            raise PlanError(f"{where}: unknown key '{key}'; known are {', '.join(sorted(keys))}")
+
+
+def _quoted(text: str) -> str:
+    escaped = re.sub(r"[\x00-\x1f\x7f]", lambda match: f"\\u{ord(match[0]):04x}", text.replace("\\", "\\\\").replace('"', '\\"'))
+    return f'"{escaped}"'

@@ -1,0 +1,158 @@
+"""What the simulator says of a design: cycles, throughput, traffic, per layer and in all."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+from .design import Design, Stage
+from .engines.fifo import StreamFifo
+from .engines.mvu import Mvu
+
+
+@dataclass(frozen=True)
+class BlockReport:
+    """One block, for one frame unless said otherwise.
+
+    Parameters
+    ----------
+    name, engine, layer : str
+    pe, simd, fifo_depth : int or None
+        Folding, where the block has one; depth, where it is a queue.
+    cycles : int
+        Least clock cycles per frame.
+    utilisation : float
+        Share of the design's initiation interval in which it works.
+    starved_cycles, blocked_cycles : int
+        Over the whole simulation: waiting for input; waiting for its output to be taken.
+    operations : int
+        Multiply-accumulates (binary: XNOR and count), or comparisons of an argmax.
+    accumulator_bits : int or None
+    weight_bytes, threshold_bytes : int
+        Stored in the block.
+    stream_in_bytes, stream_out_bytes, weight_read_bytes, threshold_read_bytes, buffer_read_bytes, buffer_write_bytes : float
+        Moved.
+    luts : int
+        Estimate.
+    """
+
+    name: str
+    engine: str
+    layer: str
+    pe: int | None
+    simd: int | None
+    fifo_depth: int | None
+    cycles: int
+    utilisation: float
+    starved_cycles: int
+    blocked_cycles: int
+    operations: int
+    accumulator_bits: int | None
+    weight_bytes: float
+    threshold_bytes: float
+    stream_in_bytes: float
+    stream_out_bytes: float
+    weight_read_bytes: float
+    threshold_read_bytes: float
+    buffer_read_bytes: float
+    buffer_write_bytes: float
+    luts: int
+
+
+@dataclass(frozen=True)
+class SimulationReport:
+    """A design without stalls at its ports.
+
+    Parameters
+    ----------
+    network, family : str
+    clock_mhz : float
+    frames : int
+        Simulated.
+    initiation_interval_cycles : int
+        Cycles from one frame's result to the next, once settled.
+    first_output_latency_cycles : int
+        Cycles from the first input transfer to the first output transfer.
+    total_cycles : int
+        From the first input transfer up to and with the last output transfer.
+    frames_per_second : float
+        ``clock / initiation interval``.
+    latency_us : float
+        First-output latency in time.
+    sum_of_layers_cycles : int
+        What the latency would be if each layer waited for the whole result of the one before.
+    blocks : tuple of BlockReport
+    totals : dict
+        Sums over the blocks of everything that adds up.
+    input_bytes, output_bytes : float
+        Per frame at the ports, without padding.
+    """
+
+    network: str
+    family: str
+    clock_mhz: float
+    frames: int
+    initiation_interval_cycles: int
+    first_output_latency_cycles: int
+    total_cycles: int
+    frames_per_second: float
+    latency_us: float
+    sum_of_layers_cycles: int
+    input_bytes: float
+    output_bytes: float
+    totals: dict[str, float]
+    blocks: tuple[BlockReport, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """The report for JSON."""
+        return dataclasses.asdict(self)
+
+
+#: What adds up over blocks.
+SUMMED = ("operations", "weight_bytes", "threshold_bytes", "weight_read_bytes", "threshold_read_bytes", "buffer_read_bytes",
+          "buffer_write_bytes", "stream_in_bytes", "stream_out_bytes", "luts")
+
+
+def simulate_report(design: Design, frames: int = 5) -> SimulationReport:
+    """Simulate `frames` frames back to back and account for what moved.
+
+    Parameters
+    ----------
+    design : Design
+    frames : int
+        At least 1.
+    """
+    trace = design.simulate(frames)
+    ii, latency = design.rate()
+    blocks = tuple(_block(stage, ii, int(starved), int(blocked))
+                   for stage, starved, blocked in zip(design.stages, trace.starved, trace.blocked, strict=True))
+    first, last = design.stages[0], design.stages[-1]
+    return SimulationReport(
+        network=design.graph.name, family=design.plan.family, clock_mhz=design.plan.clock_mhz, frames=frames,
+        initiation_interval_cycles=ii, first_output_latency_cycles=latency,
+        total_cycles=int(trace.out_cycles[-1] - trace.in_cycles[0]) + 1,
+        frames_per_second=design.plan.clock_mhz * 1e6 / ii, latency_us=latency / design.plan.clock_mhz,
+        sum_of_layers_cycles=sum(stage.cycles_per_frame for stage in design.stages if isinstance(stage.engine, Mvu)),
+        input_bytes=design.words_in * first.engine.word_in.bits / 8,
+        output_bytes=design.words_out * last.engine.word_out.bits / 8,
+        totals={key: sum(getattr(block, key) for block in blocks) for key in SUMMED}, blocks=blocks)
+
+
+def _block(stage: Stage, ii: int, starved: int, blocked: int) -> BlockReport:
+    engine, rounds = stage.engine, stage.rounds
+    queue = isinstance(engine, StreamFifo)
+    actions = engine.actions
+    words_in = rounds if queue else rounds * engine.schedule.words_in
+    words_out = rounds if queue else rounds * engine.schedule.words_out
+    return BlockReport(
+        name=stage.name, engine=engine.kind, layer=stage.layer, pe=getattr(engine, "pe", None),
+        simd=getattr(engine, "simd", None), fifo_depth=getattr(engine, "depth", None), cycles=stage.cycles_per_frame,
+        utilisation=stage.cycles_per_frame / ii, starved_cycles=starved, blocked_cycles=blocked,
+        operations=rounds * actions.operations, accumulator_bits=getattr(engine, "accumulator_bits", None),
+        weight_bytes=getattr(engine, "weight_bits", 0) / 8,
+        threshold_bytes=(engine.memory_bits - getattr(engine, "weight_bits", 0)) / 8,
+        stream_in_bytes=words_in * engine.word_in.bits / 8, stream_out_bytes=words_out * engine.word_out.bits / 8,
+        weight_read_bytes=rounds * actions.weight_bits_read / 8, threshold_read_bytes=rounds * actions.threshold_bits_read / 8,
+        buffer_read_bytes=rounds * actions.buffer_bits_read / 8, buffer_write_bytes=rounds * actions.buffer_bits_written / 8,
+        luts=engine.luts)

@@ -1,0 +1,22 @@
+"""Lowering of QONNX networks to the integer-only IR, exactly.
+
+Every float constant is the exact rational that it is, and the IR computes what the graph means in real arithmetic.
+Where things are:
+
+- `load`       reading a file without trusting it
+- `network`    the walk over the nodes; `lower` and `explain`
+- `tensors`    what is known of a tensor: constant, or integers with an exact meaning and a chain of real functions
+- `node`       the tables operator -> handler; a new operator is a decorated function in one of:
+  `quantizers`, `elementwise`, `products`, `moves`, `joins`, `decide`, `fold` (constants)
+- `chain`      exact element-wise functions; `steps` quantizers as step functions; `close` brings both to thresholds
+- `grid`       weights as integers
+- `layout`     channels first to channels last
+- `host`       a host's side: floats or images to the integers of a graph's input
+"""
+
+from .context import Record
+from .errors import LoweringError, Problem
+from .host import host_input
+from .network import LoweredNetwork, explain, lower
+
+__all__ = ["LoweredNetwork", "LoweringError", "Problem", "Record", "explain", "host_input", "lower"]

@@ -1,0 +1,174 @@
+"""Operators with several computed inputs: Add, Sub, Mul of activations, Concat; and Pad, which joins with a constant.
+
+Activations with different scales are added on their greatest common unit, exactly.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+
+from intir import Add, Concat, Mul, Op, Pad, Sub
+
+from .context import Context
+from .elementwise import add_const, mul_const
+from .errors import LoweringError
+from .exact import Param, aligned, objects, rational_gcd
+from .inputs import canonical
+from .layout import in_own_layout, own_shape
+from .node import OnnxNode, lowers
+from .realise import channels_of, integers_of, on_grid, zero_based
+from .tensors import Act, Carrier, Shape, fresh, spread
+
+
+@lowers("Add", "Sub")
+def _add(ctx: Context, node: OnnxNode) -> Act:
+    if not node.joins:
+        return add_const(ctx, node)
+    a, b = _same_rank(ctx, node)
+    sign = 1 if node.op_type == "Add" else -1
+    if a.carrier is b.carrier and a.shape == b.shape and np.array_equal(a.where, b.where) and not a.chain and not b.chain:
+        return replace(a, scale=objects(a.scale + sign * b.scale), offset=objects(a.offset + sign * b.offset))
+    a, b = (in_own_layout(ctx, integers_of(ctx, one)) for one in (a, b))
+    shape = _joined(a, b)
+    a, (sa, oa) = channels_of(ctx, a, a.scale, a.offset)
+    b, (sb, ob) = channels_of(ctx, b, b.scale, b.offset)
+    channels = max(len(sa), len(sb))
+    sa, oa, sb, ob = (np.broadcast_to(one, (channels,)) for one in (sa, oa, sb, ob))
+    units = objects([rational_gcd([abs(x), abs(y)]) for x, y in zip(sa, sb, strict=True)])
+    # b keeps its own sign where that saves a ScaleChannels: a - b is a Sub, and -a + b a Sub the other way round.
+    signs = [1 if bool((s < 0).sum() * 2 <= channels) else -1 for s in (sa, sb * sign)]
+    if signs == [-1, -1]:
+        signs = [1, 1]
+    parts = [on_grid(ctx, one, _cut(objects(units * turn), one), _cut(offset, one), "to the unit of both sides of a sum")
+             for one, turn, offset in ((a, signs[0], oa), (b, signs[1] * sign, ob))]
+    names = [one.carrier.name() for one in parts if isinstance(one.carrier, Carrier)]
+    op: Op = Add() if signs[0] == signs[1] else Sub()
+    if signs[0] < signs[1]:
+        names = names[::-1]
+    trail = (*a.trail, *b.trail, node.name)
+    name = ctx.emit(op, names, trail, op.kind)
+    where = canonical(shape, ctx.channels_first)
+    offset = objects(oa + sign * ob)
+    return fresh(name, ctx.builder.values[name].shape, where, spread(units, where, channels), spread(offset, where, channels))
+
+
+def _cut(values: Param, act: Act) -> Param:
+    """A vector over the sum's channels for one side, which may have a single channel that is repeated."""
+    assert isinstance(act.carrier, Carrier)
+    channels = act.carrier.shape[-1]
+    if channels == len(values):
+        return values
+    if any(value != values[0] for value in values):
+        raise LoweringError("it repeats one channel along others with different scales; use one scale for all channels")
+    return values[:channels]
+
+
+def _same_rank(ctx: Context, node: OnnxNode) -> tuple[Act, Act]:
+    a, b = node.act(0), node.act(1)
+    rank = max(len(a.shape), len(b.shape))
+
+    def padded(act: Act) -> Act:
+        shape = (1,) * (rank - len(act.shape)) + act.shape
+        return act if shape == act.shape else act.moved(lambda values: values.reshape(shape))
+
+    return padded(a), padded(b)
+
+
+def _joined(a: Act, b: Act) -> Shape:
+    try:
+        return tuple(int(size) for size in np.broadcast_shapes(a.shape, b.shape))
+    except ValueError:
+        raise LoweringError(f"shapes {a.shape} and {b.shape} do not broadcast; export the network again") from None
+
+
+@lowers("Mul")
+def _mul(ctx: Context, node: OnnxNode) -> Act:
+    """A product of two activations: both without offset, so that integers multiply as the reals do."""
+    if not node.joins:
+        return mul_const(ctx, node)
+    a, b = (in_own_layout(ctx, zero_based(ctx, one)) for one in _same_rank(ctx, node))
+    shape = _joined(a, b)
+    names = [one.carrier.name() for one in (a, b) if isinstance(one.carrier, Carrier)]
+    name = ctx.emit(Mul(), names, (*a.trail, *b.trail, node.name), "Mul")
+    return fresh(name, ctx.builder.values[name].shape, canonical(shape, ctx.channels_first), objects(a.scale * b.scale))
+
+
+@lowers("Concat")
+def _concat(ctx: Context, node: OnnxNode) -> Act:
+    """Along channels each keeps its own scale; along positions all are brought to one unit per channel."""
+    parts = [in_own_layout(ctx, integers_of(ctx, node.act(i))) for i in range(len(node.inputs))]
+    rank, axis = len(parts[0].shape), node.integer("axis", 1)
+    axis = axis + rank if axis < 0 else axis
+    sizes = {(*part.shape[:axis], *part.shape[axis + 1:]) for part in parts}
+    if not 1 <= axis < rank or len(sizes) != 1 or any(len(part.shape) != rank for part in parts):
+        raise LoweringError(f"shapes {[part.shape for part in parts]} can't be joined along axis {axis}; export the network again")
+    shape = (*parts[0].shape[:axis], sum(part.shape[axis] for part in parts), *parts[0].shape[axis + 1:])
+    where = canonical(shape, ctx.channels_first)
+    order = np.moveaxis(np.arange(rank)[None], 0, 0)[0].tolist()
+    ir_axes = [*order[2:], 1] if len(own_shape(ctx, parts[0])) == rank - 1 and _last_is_channel(ctx, rank) else order[1:]
+    ir_axis = ir_axes.index(axis)
+    if ir_axis != rank - 2:
+        vectors = []
+        for i, part in enumerate(parts):
+            parts[i], found = channels_of(ctx, part, part.scale, part.offset)
+            vectors.append(found)
+        base = vectors[0][1]
+        units = objects([rational_gcd([*(v[0][c] for v in vectors), *(v[1][c] - base[c] for v in vectors)])
+                         for c in range(len(base))])
+        parts = [on_grid(ctx, part, units, base, "to the unit of all parts of a Concat") for part in parts]
+    names = [part.carrier.name() for part in parts if isinstance(part.carrier, Carrier)]
+    name = ctx.emit(Concat(ir_axis), names, (*(one for part in parts for one in part.trail), node.name), f"Concat of {len(parts)}")
+    if ir_axis != rank - 2:
+        return fresh(name, ctx.builder.values[name].shape, where, parts[0].scale, parts[0].offset)
+    scale, offset = (objects(np.concatenate([channels_of(ctx, part, param)[1][0] for part, param in zip(parts, params, strict=True)]))
+                     for params in ([part.scale for part in parts], [part.offset for part in parts]))
+    channels = shape[axis]
+    return fresh(name, ctx.builder.values[name].shape, where, spread(scale, where, channels), spread(offset, where, channels))
+
+
+def _last_is_channel(ctx: Context, rank: int) -> bool:
+    return rank > 3 or (rank == 3 and ctx.channels_first)
+
+
+@lowers("Pad")
+def _pad(ctx: Context, node: OnnxNode) -> Act:
+    """Constant padding: the constant must be an integer of the grid, so the grid is refined where it is none."""
+    act = node.act()
+    rank = len(act.shape)
+    const = node.optional(1, "pads")
+    pads = const.integers("its pads") if const else node.integers("pads") or node.integers("paddings")
+    if node.has(3):
+        axes = [axis % rank for axis in node.const(3, "axes").integers("its axes")]
+        given, pads = pads or [], [0] * 2 * rank
+        for i, axis in enumerate(axes):
+            pads[axis], pads[axis + rank] = given[i], given[i + len(axes)]
+    if pads is None or len(pads) != 2 * rank or pads[0] or pads[rank]:
+        raise LoweringError(f"its pads {pads} do not fit a tensor of shape {act.shape}; only axes behind the batch can be padded")
+    if not any(pads):
+        return act
+    if min(pads) < 0:
+        raise LoweringError(f"its pads {pads} are negative, which cuts values off; use Slice")
+    if str(node.attribute("mode", "constant")) != "constant":
+        raise LoweringError(f"its mode is '{node.attribute('mode')}'; only constant padding is supported")
+    value = node.const(2, "value").param() if node.has(2) else objects([node.attribute("value", 0.0)])
+    act = in_own_layout(ctx, integers_of(ctx, act))
+    at = aligned(objects([one if isinstance(one, type(act.scale.ravel()[0])) else type(act.scale.ravel()[0])(one)
+                          for one in value.ravel()], (1,) * rank), act.shape)
+    act, (scale, offset, bases) = channels_of(ctx, act, act.scale, act.offset, at)
+    integers = {(b - o) / s for b, o, s in zip(bases, offset, scale, strict=True)}
+    if len(integers) == 1 and next(iter(integers)).denominator == 1:
+        integer = int(next(iter(integers)))
+    else:
+        act, integer = zero_based(ctx, act, at, "so that an integer stands for the padding's value"), 0
+    order = [*range(2, rank), 1] if _last_is_channel(ctx, rank) else list(range(1, rank))
+    before, after = tuple(pads[axis] for axis in order), tuple(pads[axis + rank] for axis in order)
+    if order[-1] == 1 and (pads[1] or pads[1 + rank]) and (act.scale.size > 1 or act.offset.size > 1):
+        raise LoweringError("it pads channels that have different scales; use one scale for all channels")
+    assert isinstance(act.carrier, Carrier)
+    name = ctx.emit(Pad(before, after, integer), [act.carrier.name()], (*act.trail, node.name), f"Pad with {integer}")
+    shape = tuple(size + pads[axis] + pads[axis + rank] for axis, size in enumerate(act.shape))
+    assert math.prod(shape) == ctx.builder.values[name].elements
+    return fresh(name, ctx.builder.values[name].shape, canonical(shape, ctx.channels_first), act.scale, act.offset)

@@ -1,0 +1,64 @@
+"""Smooth functions, Trunc, Lookup and Requant against exact or high-precision arithmetic."""
+
+import math
+from fractions import Fraction
+
+import mpmath
+import numpy as np
+import pytest
+from test_lower_oracle import each, exact, f32, network, node, quant, reals, rounded, same
+
+from quant.lower import lower
+from quant.qonnx_exec import execute
+
+
+def layer(nodes, constants, *, spec="s8", channels=1):
+    """Lower x (1, channels) -> nodes for every 8-bit x."""
+    net = lower(network(nodes, (1, channels), (1, channels), constants), input_spec=spec)
+    return net, np.repeat(np.arange(-128, 128)[:, None], channels, axis=1)
+
+
+@pytest.mark.parametrize(("op", "function"), [
+    ("Sigmoid", lambda v: 1 / (1 + mpmath.exp(-v))), ("Tanh", mpmath.tanh), ("Softplus", lambda v: mpmath.log(1 + mpmath.exp(v))),
+    ("Elu", lambda v: v if v >= 0 else mpmath.expm1(v))])
+@pytest.mark.parametrize("factor", [0.03125, -0.05, [0.1, -0.01, 0.5]])
+def test_smooth_functions_between_quantizers(op, function, factor):
+    constants = {"k": f32(factor), "s": f32(1 / 16), "z": f32(0), "b": f32(6)}
+    nodes = [node("Mul", ["x", "k"], "a"), node(op, ["a"], "c"), node("Quant", ["c", "s", "z", "b"], "y", signed=1, narrow=0)]
+    net, x = layer(nodes, constants, channels=3)
+    with mpmath.workdps(60):
+        real = each(exact(x) * exact(f32(factor)), lambda v: function(mpmath.mpf(v.numerator) / v.denominator))
+        # 60 digits as a fraction; at 0 the functions are exact
+        real = each(real, lambda v: Fraction(int(mpmath.nint(v * 10**50)), 10**50))
+    assert same(reals(net, x), quant(real, 1 / 16, 0, 6, signed=1, narrow=0))
+
+
+@pytest.mark.parametrize("mode", ["FLOOR", "ROUND", "CEIL", "HALF_UP", "DOWN"])
+@pytest.mark.parametrize("zero", [0.0, 2.0])
+@pytest.mark.parametrize("version", [1, 2])
+def test_trunc_of_both_versions(version, mode, zero):
+    constants = {"s": f32(0.25), "z": f32(zero), "i": f32(8), "o": f32(5), "os": f32(2)}
+    inputs = ["x", "s", "z", "i", "o"] if version == 1 else ["x", "s", "z", "i", "os", "o"]
+    nodes = [node("Trunc", inputs, "y", rounding_mode=mode, **({} if version == 1 else {"signed": 1, "narrow": 0}))]
+    net, x = layer(nodes, constants, spec="s8/4")
+    v = each(exact(x) / 4 / Fraction(1, 4) + Fraction(zero), lambda one: Fraction(round(one)))
+    if version == 1:
+        wanted = each(v / 8, lambda one: (rounded(one, mode) - Fraction(zero)) / 4)
+    else:
+        wanted = each(v / 8, lambda one: (rounded(min(max(one, Fraction(-16)), Fraction(15)), mode) - Fraction(zero) / 8) * 2)
+    assert same(reals(net, x), wanted)
+
+
+def test_trunc_version_1_agrees_with_the_qonnx_package():
+    constants = {"s": f32(0.25), "z": f32(0), "i": f32(8), "o": f32(5)}
+    model = network([node("Trunc", ["x", "s", "z", "i", "o"], "y", rounding_mode="FLOOR")], (1, 1), (1, 1), constants)
+    x = np.arange(-128, 128)[:, None]
+    assert same(reals(lower(model, input_spec="s8/4"), x), exact(execute(model, f32(x / 4))))
+
+
+def test_a_boundary_at_the_centre_of_a_sigmoid_is_exact():
+    constants = {"half": f32(0.5), "one": f32(1)}
+    nodes = [node("Sigmoid", ["x"], "a"), node("Sub", ["a", "half"], "b"), node("BipolarQuant", ["b", "one"], "y")]
+    net, x = layer(nodes, constants)
+    assert reals(net, x).ravel().tolist() == [1 if one >= 0 else -1 for one in x.ravel()]
+    assert math.prod(net.graph.nodes[0].op.thresholds.shape) == 1
