@@ -25,7 +25,8 @@ app = typer.Typer(
          "Start with: bitwright lower NET.onnx -o NET.intir --input u8/255",
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]})
-out = Console()
+# Where nobody watches, tables keep a width that scripts and logs can rely on.
+out = Console(width=None if sys.stdout.isatty() else 110)
 err = Console(stderr=True)
 
 NetworkFile = Annotated[Path, typer.Argument(metavar="NET.intir", help="Lowered network, from `bitwright lower`.")]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -17,7 +18,7 @@ from intir.widths import width_report
 
 
 def _table(title: str, *columns: str) -> Table:
-    table = Table(title=escape(title), title_justify="left", title_style="bold")
+    table = Table(title=escape(title), title_justify="left", title_style="bold", box=box.SIMPLE, pad_edge=False)
     for column in columns:
         left, name = column.startswith("<"), column.lstrip("<")
         table.add_column(escape(name), justify="left" if left else "right", no_wrap=left)
@@ -67,27 +68,26 @@ def graph_dict(graph: Graph) -> dict[str, Any]:
 
 def plan(plan: Plan, console: Console) -> None:
     """A plan's layers."""
-    table = _table(f"plan for {plan.network}: {plan.family}, {plan.clock_mhz:g} MHz", "<layer", "<engine", "pe", "simd", "fifo depth")
+    table = _table(f"plan for {plan.network}: {plan.family}, {plan.clock_mhz:g} MHz", "<layer", "<engine", "pe", "simd", "<order", "fifo depth")
     for name, layer in plan.layers.items():
-        table.add_row(escape(name), layer.engine, str(layer.pe), str(layer.simd or ""), str(layer.fifo_depth or "auto"))
+        table.add_row(escape(name), layer.engine, str(layer.pe), str(layer.simd or ""), layer.order or "",
+                      str(layer.fifo_depth or "auto"))
     console.print(table)
 
 
 def simulation(report: SimulationReport, console: Console) -> None:
     """A simulation: blocks in order, then the whole."""
-    table = _table(f"{report.network}: one frame, block by block", "<block", "<layer", "pe x simd", "cycles", "busy", "operations",
-                   "acc bits", "weights B", "weight reads B", "buffer B", "stream in B", "stream out B", "LUT est.")
+    table = _table(f"{report.network}: one frame, block by block (bytes stored; bytes read, buffered and given; LUTs estimated)", "<block", "folding", "cycles", "busy",
+                   "ops", "acc bits", "weights", "read", "buffer", "out", "LUTs")
     for b in report.blocks:
-        fold = f"{b.pe} x {b.simd}" if b.simd else str(b.pe or (f"depth {b.fifo_depth}" if b.fifo_depth else ""))
-        table.add_row(b.name, escape(b.layer), fold, f"{b.cycles:,}", f"{b.utilisation:.0%}", f"{b.operations:,}" if b.operations else "",
+        fold = f"{b.pe} x {b.simd}" if b.simd else str(b.pe or (f"{b.fifo_depth} words" if b.fifo_depth else ""))
+        table.add_row(b.name, fold, f"{b.cycles:,}", f"{b.utilisation:.0%}", f"{b.operations:,}" if b.operations else "",
                       str(b.accumulator_bits or ""), _bytes(b.weight_bytes), _bytes(b.weight_read_bytes),
-                      _bytes(b.buffer_read_bytes + b.buffer_write_bytes), _bytes(b.stream_in_bytes), _bytes(b.stream_out_bytes),
-                      f"{b.luts:,}")
+                      _bytes(b.buffer_read_bytes + b.buffer_write_bytes), _bytes(b.stream_out_bytes), f"{b.luts:,}")
     t = report.totals
     table.add_section()
-    table.add_row("all", "", "", "", "", f"{t['operations']:,.0f}", "", _bytes(t["weight_bytes"]), _bytes(t["weight_read_bytes"]),
-                  _bytes(t["buffer_read_bytes"] + t["buffer_write_bytes"]), _bytes(t["stream_in_bytes"]),
-                  _bytes(t["stream_out_bytes"]), f"{t['luts']:,.0f}")
+    table.add_row("all", "", "", "", f"{t['operations']:,.0f}", "", _bytes(t["weight_bytes"]), _bytes(t["weight_read_bytes"]),
+                  _bytes(t["buffer_read_bytes"] + t["buffer_write_bytes"]), _bytes(t["stream_out_bytes"]), f"{t['luts']:,.0f}")
     console.print(table)
     whole = _table(f"{report.network}: the whole at {report.clock_mhz:g} MHz", "<", "")
     for name, value in (
@@ -121,7 +121,7 @@ def bundle(bundle: Bundle, console: Console) -> None:
 def verification(result: Verification, console: Console) -> None:
     """A co-verification, one row per stall pattern."""
     table = _table(f"{result.top} under {result.simulator}: {result.frames} frames, four stall patterns", "<pattern", "beats",
-                   *[fault.replace("_", " ") for fault in FAULTS], "last cycle RTL", "hwsim")
+                   *[fault.replace("_", " ") for fault in FAULTS], "last cycle in RTL", "in hwsim")
     for name, pattern in result.patterns.items():
         table.add_row(name.replace("_", " "), str(pattern["beats"]), *[str(pattern[fault]) for fault in FAULTS],
                       str(pattern["last_output_cycle"]), str(pattern["predicted_last_output_cycle"]))

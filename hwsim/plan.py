@@ -17,6 +17,8 @@ from typing import Any
 
 from intir import BitwrightError, Graph
 
+from .engines.mvu import ORDERS
+
 VERSION = 1
 FAMILIES = ("xilinx", "ecp5", "generic")
 
@@ -34,6 +36,8 @@ class LayerPlan:
     engine : str
     pe, simd : int
         Outputs and inputs computed at a time; `simd` only for engines that sum over inputs.
+    order : str or None
+        For `mvu`: which loop is inside, ``outputs`` (default) or ``inputs``; see `engines.mvu`.
     fifo_depth : int or None
         Words in the queue behind the layer; None lets the simulator choose the least that costs no cycle.
     """
@@ -41,6 +45,7 @@ class LayerPlan:
     engine: str
     pe: int
     simd: int | None = None
+    order: str | None = None
     fifo_depth: int | None = None
 
 
@@ -83,6 +88,7 @@ def dumps(plan: Plan) -> str:
     lines = [
         "# Which hardware runs each layer, and how parallel. Edit, then pass it to `bitwright sim` and `bitwright build`.",
         "# pe: outputs at a time (divides the layer's outputs); simd: inputs at a time (divides its inputs).",
+        "# order: \"outputs\" finishes outputs one group after the other, \"inputs\" uses each input for all outputs as it comes.",
         "# fifo_depth: words in the queue behind the layer; left out, the simulator picks the least that costs no cycle.",
         "",
         f"version = {VERSION}",
@@ -95,6 +101,8 @@ def dumps(plan: Plan) -> str:
         lines += ["", f"[layers.{_quoted(name)}]", f"engine = {_quoted(layer.engine)}", f"pe = {layer.pe}"]
         if layer.simd is not None:
             lines.append(f"simd = {layer.simd}")
+        if layer.order is not None:
+            lines.append(f"order = {_quoted(layer.order)}")
         if layer.fifo_depth is not None:
             lines.append(f"fifo_depth = {layer.fifo_depth}")
     return "\n".join(lines) + "\n"
@@ -156,9 +164,12 @@ def save(plan: Plan, path: str | Path) -> None:
 
 
 def _layer(table: dict[str, Any], where: str) -> LayerPlan:
-    _known(table, {"engine", "pe", "simd", "fifo_depth"}, where)
+    _known(table, {"engine", "pe", "simd", "order", "fifo_depth"}, where)
+    order = table.get("order")
+    if order not in (None, *ORDERS):
+        raise PlanError(f"{where}: order is {order!r}; choose one of {', '.join(ORDERS)}")
     return LayerPlan(_text(table, "engine", where), _count(table, "pe", where, 1), _count(table, "simd", where, 1, needed=False),
-                     _count(table, "fifo_depth", where, 2, needed=False))
+                     order, _count(table, "fifo_depth", where, 2, needed=False))
 
 
 def _count(table: dict[str, Any], key: str, where: str, least: int, needed: bool = True) -> Any:

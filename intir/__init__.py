@@ -4,8 +4,33 @@ from .errors import BitwrightError, FileFormatError, GraphError
 from .file import load, save
 from .graph import Affine, Graph, GraphBuilder, HostStep, Interface, Node, Value
 from .ops import (
-    OPS, Add, ArgMax, ChannelPermute, Clip, Concat, Conv2d, ConvTranspose2d, GlobalSumPool, L1Conv2d, L1MatMul, Lookup, MatMul,
-    MaxPool2d, Mul, Op, Pad, Requant, Reshape, ScaleChannels, Slice, Sub, SumPool2d, Threshold, TopK, Transpose, Upsample,
+    OPS,
+    Add,
+    ArgMax,
+    ChannelPermute,
+    Clip,
+    Concat,
+    Conv2d,
+    ConvTranspose2d,
+    GlobalSumPool,
+    L1Conv2d,
+    L1MatMul,
+    Lookup,
+    MatMul,
+    MaxPool2d,
+    Mul,
+    Op,
+    Pad,
+    Requant,
+    Reshape,
+    ScaleChannels,
+    Slice,
+    Sub,
+    SumPool2d,
+    Threshold,
+    TopK,
+    Transpose,
+    Upsample,
 )
 from .ranges import Range
 from .reference import run, run_all, to_real, to_source

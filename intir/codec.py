@@ -89,7 +89,7 @@ def decode_attributes(name: str, plain: dict[str, Any], where: str, fetch: Fetch
     """An operation from its name and its attributes.  Raises FileFormatError or GraphError."""
     if name not in OPS:
         raise FileFormatError(f"{where}: the operation '{name[:60]}' is unknown; known are {', '.join(sorted(OPS))}")
-    kinds = attribute_kinds(OPS[name])
+    kinds = attribute_kinds(name)
     if set(plain) != set(kinds):
         raise FileFormatError(f"{where}: {name} has the attributes {', '.join(kinds) or 'none'}, but found are "
                               f"{', '.join(sorted(plain))[:200] or 'none'}; give exactly those")
@@ -108,11 +108,12 @@ def decode_attributes(name: str, plain: dict[str, Any], where: str, fetch: Fetch
 
 
 @functools.cache
-def attribute_kinds(op: type[Op]) -> dict[str, type]:
+def attribute_kinds(name: str) -> dict[str, type]:
     """Name of each attribute of an operation -> int, str, tuple (of int), IntType or numpy.ndarray."""
+    op = OPS[name]
     hints = typing.get_type_hints(op)
-    names = [field.name for field in dataclasses.fields(op)]  # type: ignore[arg-type]
-    return {name: typing.get_origin(hints[name]) or hints[name] for name in names}
+    fields = dataclasses.fields(op)  # type: ignore[arg-type]
+    return {one.name: typing.get_origin(hints[one.name]) or hints[one.name] for one in fields}
 
 
 def fields(plain: Any, where: str, *, exact: bool = False, **kinds: type) -> dict[str, Any]:

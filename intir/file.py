@@ -126,16 +126,17 @@ def _entries(data: bytes) -> dict[str, memoryview]:
     """Name -> content of every entry of a zip whose entries are stored, checksums verified."""
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            infos = archive.infolist()
-            if sum(info.file_size for info in infos) > len(data):
-                raise FileFormatError("its entries claim more bytes than the file has; get an undamaged copy")
             entries: dict[str, memoryview] = {}
-            for info in infos:
-                if info.filename != "graph.json" and not _ENTRY.fullmatch(info.filename) or info.filename in entries:
+            total = 0
+            for info in archive.infolist():
+                if (info.filename != "graph.json" and not _ENTRY.fullmatch(info.filename)) or info.filename in entries:
                     raise FileFormatError(f"the entry {info.filename[:60]!r} is unknown or there twice; write the file again")
                 if info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size or info.flag_bits & 1:
                     raise FileFormatError(f"the entry '{info.filename}' is compressed or encrypted; entries are stored plain, so "
                                           "write it with intir.save")
+                total += info.file_size
+                if total > len(data):
+                    raise FileFormatError("its entries claim more bytes than the file has; get an undamaged copy")
                 entries[info.filename] = memoryview(archive.read(info))
             return entries
     except (zipfile.BadZipFile, OSError, EOFError, ValueError, RuntimeError, OverflowError, KeyError, struct.error) as error:

@@ -10,7 +10,6 @@ Every value is stored in the narrowest of int8, uint8, int32 and int64 that its 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -24,9 +23,12 @@ from .ranges import Int64, Range
 from .verify import proven_ranges
 
 if TYPE_CHECKING:
-    import onnx
-
     from .ops.products import Conv2d
+
+try:
+    import onnx
+except ImportError:  # all of intir but this export does without it
+    onnx = None  # type: ignore[assignment,unused-ignore]
 
 OPSET, IR_VERSION = 18, 10
 _STORED = (np.int8, np.uint8, np.int32, np.int64)
@@ -52,10 +54,8 @@ def to_onnx(graph: Graph) -> onnx.ModelProto:
     GraphError
         If the graph breaks a rule of the IR.
     """
-    try:
-        import onnx
-    except ImportError:
-        raise BitwrightError("the ONNX export needs the package 'onnx', which is not installed; run: pip install onnx") from None
+    if onnx is None:
+        raise BitwrightError("the ONNX export needs the package 'onnx', which is not installed; run: pip install onnx")
 
     build = OnnxBuilder(graph)
     for interface in graph.inputs:
@@ -127,15 +127,11 @@ class OnnxBuilder:
 
     def info(self, name: str, value: str) -> onnx.ValueInfoProto:
         """Declaration of an input or output."""
-        import onnx
-
         kind = onnx.helper.np_dtype_to_tensor_dtype(self.stored(value))
         return onnx.helper.make_tensor_value_info(name, kind, ["N", *self.graph.values[value].shape])
 
     def emit(self, op: str, inputs: Sequence[str], output: str, attributes: dict[str, Any]) -> None:
         """Append a node."""
-        import onnx
-
         self.nodes.append(onnx.helper.make_node(op, list(inputs), [output], name=f"n{len(self.nodes)}_{op}", **attributes))
 
     def node(self, op: str, *inputs: str, dtype: Any = None, **attributes: Any) -> str:
@@ -147,8 +143,6 @@ class OnnxBuilder:
 
     def const(self, array: NDArray[Any], dtype: Any) -> str:
         """An initializer; equal ones are shared."""
-        import onnx
-
         array = np.ascontiguousarray(array).astype(dtype).reshape(np.shape(array))
         key = (array.dtype.str, array.shape, array.tobytes())
         if key not in self._consts:
@@ -159,8 +153,6 @@ class OnnxBuilder:
 
     def cast(self, x: str, dtype: Any) -> str:
         """x in a dtype that is known to hold its values."""
-        import onnx
-
         if self._dtype[x] == np.dtype(dtype):
             return x
         kind = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
@@ -288,8 +280,6 @@ class OnnxBuilder:
         wide = self.cast(x, self.wide(self.range(x).magnitude))
         values, indices = self._fresh("TopK"), self._fresh("TopK")
         self._dtype[indices] = np.dtype(np.int64)
-        import onnx
-
         self.nodes.append(onnx.helper.make_node("TopK", [wide, self.const(np.array([k]), np.int64)], [values, indices],
                                                 name=f"n{len(self.nodes)}_TopK", axis=-1, largest=1, sorted=1))
         return indices

@@ -15,8 +15,32 @@ from numpy.typing import NDArray
 from .errors import GraphError
 from .graph import Graph, GraphBuilder
 from .ops import (
-    Add, ArgMax, ChannelPermute, Clip, Concat, Conv2d, ConvTranspose2d, GlobalSumPool, L1Conv2d, L1MatMul, Lookup, MatMul, MaxPool2d,
-    Mul, Op, Pad, Requant, Reshape, ScaleChannels, Slice, Sub, SumPool2d, Threshold, TopK, Transpose, Upsample,
+    Add,
+    ArgMax,
+    ChannelPermute,
+    Clip,
+    Concat,
+    Conv2d,
+    ConvTranspose2d,
+    GlobalSumPool,
+    L1Conv2d,
+    L1MatMul,
+    Lookup,
+    MatMul,
+    MaxPool2d,
+    Mul,
+    Op,
+    Pad,
+    Requant,
+    Reshape,
+    ScaleChannels,
+    Slice,
+    Sub,
+    SumPool2d,
+    Threshold,
+    TopK,
+    Transpose,
+    Upsample,
 )
 from .ops.requant import NAMES
 from .types import BIPOLAR, TERNARY, IntType, signed, unsigned
@@ -32,7 +56,7 @@ class _Draw:
         self.rng = np.random.default_rng(seed)
         self.build = GraphBuilder(f"random_{seed}")
 
-    def int(self, lo: int, hi: int) -> int:
+    def pick(self, lo: int, hi: int) -> int:
         """An integer from lo to hi, both included."""
         return int(self.rng.integers(lo, hi + 1))
 
@@ -48,16 +72,16 @@ class _Draw:
         return int(proven.lo.min()), int(proven.hi.max())
 
     def kind(self) -> IntType:
-        odd = 2 ** self.int(1, 4) - 1
-        choices = [BIPOLAR, TERNARY, IntType(-odd, odd, 2), unsigned(self.int(1, 8)), signed(self.int(2, 8)), signed(self.int(9, 16)),
-                   IntType(-self.int(0, 9), self.int(1, 300)), IntType(-10, 20, 5), signed(24)]
-        return choices[self.int(0, len(choices) - 1)]
+        odd = 2 ** self.pick(1, 4) - 1
+        choices = [BIPOLAR, TERNARY, IntType(-odd, odd, 2), unsigned(self.pick(1, 8)), signed(self.pick(2, 8)), signed(self.pick(9, 16)),
+                   IntType(-self.pick(0, 9), self.pick(1, 300)), IntType(-10, 20, 5), signed(24)]
+        return choices[self.pick(0, len(choices) - 1)]
 
     def weights(self, *shape: int) -> NDArray[np.int64]:
         """Binary, ternary, asymmetric ternary, 4-bit, 8-bit, codebook or 16-bit weights."""
         sets = [np.array([-1, 1]), np.array([-1, 0, 1]), np.array([-5, 0, 3]), np.arange(-8, 8), np.arange(-128, 128),
                 self.rng.integers(-90, 90, 5), np.arange(-2**15, 2**15)]
-        weights: NDArray[np.int64] = self.rng.choice(sets[self.int(0, len(sets) - 1)], shape).astype(np.int64)
+        weights: NDArray[np.int64] = self.rng.choice(sets[self.pick(0, len(sets) - 1)], shape).astype(np.int64)
         return weights
 
     def channels(self, value: str) -> int:
@@ -65,8 +89,8 @@ class _Draw:
         return self.shape(value)[-1] if self.flip() else 1
 
     def window(self) -> dict[str, tuple[int, ...]]:
-        return {"stride": (self.int(1, 2), self.int(1, 3)), "dilation": (self.int(1, 2), self.int(1, 2)),
-                "pads": tuple(self.int(0, 2) for _ in range(4)) if self.flip() else (0, 0, 0, 0)}
+        return {"stride": (self.pick(1, 2), self.pick(1, 3)), "dilation": (self.pick(1, 2), self.pick(1, 2)),
+                "pads": tuple(self.pick(0, 2) for _ in range(4)) if self.flip() else (0, 0, 0, 0)}
 
     def groups(self, channels: int) -> int:
         return int(self.rng.choice([g for g in range(1, channels + 1) if channels % g == 0]))
@@ -82,7 +106,7 @@ class _Draw:
 def _conv(d: _Draw, x: str, op: type[Conv2d] | type[L1Conv2d]) -> Op:
     channels, window = d.shape(x)[2], d.window()
     groups = d.groups(channels)
-    weights = d.weights(d.int(1, 3), d.int(1, 3), channels // groups, groups * d.int(1, 3))
+    weights = d.weights(d.pick(1, 3), d.pick(1, 3), channels // groups, groups * d.pick(1, 3))
     lo, hi = d.span(x)
     return op(weights, **window, pad_value=int(d.rng.choice([0, lo, hi, -1, 1])), groups=groups)
 
@@ -90,9 +114,9 @@ def _conv(d: _Draw, x: str, op: type[Conv2d] | type[L1Conv2d]) -> Op:
 def _conv_transpose(d: _Draw, x: str) -> Op:
     channels = d.shape(x)[2]
     groups = d.groups(channels)
-    stride = (d.int(1, 3), d.int(1, 2))
-    return ConvTranspose2d(d.weights(d.int(1, 3), d.int(1, 3), channels // groups, groups * d.int(1, 3)), stride,
-                           (d.int(1, 2), d.int(1, 2)), tuple(d.int(0, 1) for _ in range(4)), tuple(d.int(0, s - 1) for s in stride), groups)
+    stride = (d.pick(1, 3), d.pick(1, 2))
+    return ConvTranspose2d(d.weights(d.pick(1, 3), d.pick(1, 3), channels // groups, groups * d.pick(1, 3)), stride,
+                           (d.pick(1, 2), d.pick(1, 2)), tuple(d.pick(0, 1) for _ in range(4)), tuple(d.pick(0, s - 1) for s in stride), groups)
 
 
 def _threshold(d: _Draw, x: str) -> Op:
@@ -104,12 +128,12 @@ def _threshold(d: _Draw, x: str) -> Op:
 
 
 def _requant(d: _Draw, x: str) -> Op:
-    c, rounding, out = d.channels(x), NAMES[d.int(0, len(NAMES) - 1)], d.kind()
+    c, rounding, out = d.channels(x), NAMES[d.pick(0, len(NAMES) - 1)], d.kind()
     largest = max(1, *map(abs, d.span(x)))
     least = 31 if rounding == "gemmlowp" else 0
     multiplier = d.rng.integers(-2**12 if d.flip(0.3) else 1, 2**min(31, 58 - largest.bit_length()), c)
-    near = max(0, largest.bit_length() + int(np.abs(multiplier).max()).bit_length() - d.int(2, 9))  # so that the result has some bits
-    shift = np.clip(near + d.rng.integers(-2, 3, c), least, 60)
+    near = max(0, largest.bit_length() + int(np.abs(multiplier).max()).bit_length() - d.pick(2, 9))  # so that the result has some bits
+    shift = np.clip(near + d.rng.integers(-2, 3, c), least, 60).astype(np.int64)
     return Requant(multiplier, shift, d.rng.integers(-9, 10, c), rounding, IntType(out.lo, out.hi))
 
 
@@ -117,18 +141,18 @@ def _lookup(d: _Draw, x: str) -> Op:
     kind = d.build.ranges[x].type
     if kind.levels > 1000:
         raise GraphError("a table would be too large")
-    return Lookup(d.rng.integers(-2**d.int(1, 33), 2**d.int(1, 33), (d.channels(x), kind.levels)), kind)
+    return Lookup(d.rng.integers(-2**d.pick(1, 33), 2**d.pick(1, 33), (d.channels(x), kind.levels)), kind)
 
 
 def _slice(d: _Draw, x: str) -> Op:
-    start = [d.int(0, size - 1) for size in d.shape(x)]
-    stop = [d.int(a + 1, size) for a, size in zip(start, d.shape(x), strict=True)]
-    return Slice(tuple(start), tuple(stop), tuple(d.int(1, 3) for _ in start))
+    start = [d.pick(0, size - 1) for size in d.shape(x)]
+    stop = [d.pick(a + 1, size) for a, size in zip(start, d.shape(x), strict=True)]
+    return Slice(tuple(start), tuple(stop), tuple(d.pick(1, 3) for _ in start))
 
 
 def _reshape(d: _Draw, x: str) -> Op:
     left, to = math.prod(d.shape(x)), []
-    for _ in range(d.int(0, 2)):
+    for _ in range(d.pick(0, 2)):
         to.append(d.groups(left))
         left //= to[-1]
     return Reshape((*to, left))
@@ -136,25 +160,25 @@ def _reshape(d: _Draw, x: str) -> Op:
 
 #: Operation -> how to draw one that takes a given value first.
 MAKERS: dict[str, Callable[[_Draw, str], Op]] = {
-    "MatMul": lambda d, x: MatMul(d.weights(d.shape(x)[-1], d.int(1, 9))),
-    "L1MatMul": lambda d, x: L1MatMul(d.weights(d.shape(x)[-1], d.int(1, 9))),
+    "MatMul": lambda d, x: MatMul(d.weights(d.shape(x)[-1], d.pick(1, 9))),
+    "L1MatMul": lambda d, x: L1MatMul(d.weights(d.shape(x)[-1], d.pick(1, 9))),
     "Conv2d": lambda d, x: _conv(d, x, Conv2d),
     "L1Conv2d": lambda d, x: _conv(d, x, L1Conv2d),
     "ConvTranspose2d": _conv_transpose,
     "Add": lambda d, x: Add(), "Sub": lambda d, x: Sub(), "Mul": lambda d, x: Mul(),
     "ScaleChannels": lambda d, x: ScaleChannels(d.weights(d.channels(x)), d.weights(d.channels(x))),
-    "Clip": lambda d, x: Clip(*sorted(d.int(min(-9, d.span(x)[0] - 3), max(9, d.span(x)[1] + 3)) for _ in range(2))),
+    "Clip": lambda d, x: Clip(*sorted(d.pick(min(-9, d.span(x)[0] - 3), max(9, d.span(x)[1] + 3)) for _ in range(2))),
     "Threshold": _threshold, "Requant": _requant, "Lookup": _lookup,
-    "MaxPool2d": lambda d, x: MaxPool2d((d.int(1, 3), d.int(1, 3)), **d.window()),
-    "SumPool2d": lambda d, x: SumPool2d((d.int(1, 3), d.int(1, 3)), **d.window(), pad_value=d.int(-2, 2)),
+    "MaxPool2d": lambda d, x: MaxPool2d((d.pick(1, 3), d.pick(1, 3)), **d.window()),
+    "SumPool2d": lambda d, x: SumPool2d((d.pick(1, 3), d.pick(1, 3)), **d.window(), pad_value=d.pick(-2, 2)),
     "GlobalSumPool": lambda d, x: GlobalSumPool(),
     "Reshape": _reshape, "Slice": _slice,
-    "Concat": lambda d, x: Concat(d.int(-1, len(d.shape(x)) - 1)),
-    "Pad": lambda d, x: Pad(tuple(d.int(0, 2) for _ in d.shape(x)), tuple(d.int(0, 2) for _ in d.shape(x)), d.int(-300, 300)),
+    "Concat": lambda d, x: Concat(d.pick(-1, len(d.shape(x)) - 1)),
+    "Pad": lambda d, x: Pad(tuple(d.pick(0, 2) for _ in d.shape(x)), tuple(d.pick(0, 2) for _ in d.shape(x)), d.pick(-300, 300)),
     "ChannelPermute": lambda d, x: ChannelPermute(d.rng.permutation(d.shape(x)[-1])),
-    "Upsample": lambda d, x: Upsample((d.int(1, 3), d.int(1, 2))),
+    "Upsample": lambda d, x: Upsample((d.pick(1, 3), d.pick(1, 2))),
     "Transpose": lambda d, x: Transpose(tuple(d.rng.permutation(len(d.shape(x))))),
-    "ArgMax": lambda d, x: ArgMax(), "TopK": lambda d, x: TopK(d.int(1, d.shape(x)[-1])),
+    "ArgMax": lambda d, x: ArgMax(), "TopK": lambda d, x: TopK(d.pick(1, d.shape(x)[-1])),
 }
 _PLANES = {"Conv2d", "L1Conv2d", "ConvTranspose2d", "MaxPool2d", "SumPool2d", "Upsample"}
 
@@ -162,11 +186,11 @@ _PLANES = {"Conv2d", "L1Conv2d", "ConvTranspose2d", "MaxPool2d", "SumPool2d", "U
 def random_graph(seed: int, nodes: int = 8) -> Graph:
     """A graph of up to `nodes` nodes, the same for the same seed."""
     d = _Draw(seed)
-    shape = (d.int(1, 7), d.int(1, 7), d.int(1, 6)) if d.flip(0.7) else tuple(d.int(1, 8) for _ in range(d.int(1, 2)))
-    for number in range(d.int(1, 2)):
+    shape = (d.pick(1, 7), d.pick(1, 7), d.pick(1, 6)) if d.flip(0.7) else tuple(d.pick(1, 8) for _ in range(d.pick(1, 2)))
+    for number in range(d.pick(1, 2)):
         d.build.input(f"x{number}", shape, d.kind())
     names = sorted(MAKERS)
-    for _ in range(d.int(1, nodes)):
+    for _ in range(d.pick(1, nodes)):
         values = list(d.build.values)
         x = values[-1] if d.flip(0.7) else str(d.rng.choice(values))
         if max(map(abs, d.span(x))) > _DEEP:
@@ -216,7 +240,7 @@ def shrink(graph: Graph, fails: Callable[[Graph], bool]) -> Graph:
 def _cuts(graph: Graph) -> Iterator[Graph]:
     """Graphs with fewer nodes or outputs: each value as the only output, then each value as an input."""
     sizes = (len(graph.nodes), len(graph.inputs), len(graph.outputs))
-    wholes = [(frozenset(one.value for one in graph.inputs), (node.output,)) for node in graph.nodes]
+    wholes: list[tuple[frozenset[str], tuple[str, ...]]] = [(frozenset(one.value for one in graph.inputs), (node.output,)) for node in graph.nodes]
     ends = tuple(one.value for one in graph.outputs)
     wholes += [(frozenset({*(one.value for one in graph.inputs), node.output}), ends) for node in reversed(graph.nodes)]
     for inputs, outputs in wholes:

@@ -154,7 +154,7 @@ def _check_inputs(graph: Graph, inputs: Mapping[str, Array]) -> int:
             raise GraphError(f"input '{value.name}' is an array of {x.dtype}; the reference takes integers of type {value.type}")
         if x.ndim != len(value.shape) + 1 or tuple(x.shape[1:]) != value.shape:
             raise GraphError(f"input '{value.name}' has shape {x.shape}; it must be (N, {_sizes(value.shape)})")
-        if x.dtype == np.uint64 and x.size and int(x.max()) > value.type.hi or not value.type.holds(x):
+        if (x.dtype == np.uint64 and x.size and int(x.max()) > value.type.hi) or not value.type.holds(x):
             raise GraphError(f"input '{value.name}' holds values from {x.min()} to {x.max()}; the graph takes {value.type}")
         if batch not in (None, len(x)):
             raise GraphError(f"input '{value.name}' has a batch of {len(x)}, another has {batch}; make them equal")

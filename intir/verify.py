@@ -23,7 +23,9 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.:/\-]{0,199}")
 
 
 def _names(graph: Graph) -> None:
-    for name in (graph.name, *graph.values, *(node.name for node in graph.nodes)):
+    used = [name for node in graph.nodes for name in (node.name, node.output, *node.inputs)]
+    ends = [interface.value for interface in (*graph.inputs, *graph.outputs)]
+    for name in (graph.name, *graph.values, *used, *ends):
         if not _NAME.fullmatch(name):
             raise GraphError(f"the name {name[:60]!r} is not legal: names start with a letter or underscore and have up to 200 "
                              "of letters, digits and _ . : / -; rename it")
@@ -45,9 +47,9 @@ def _structure(graph: Graph) -> None:
             raise GraphError(f"input '{interface.value}' is declared twice or has no value; declare each input once")
         made.add(interface.value)
     for node in graph.nodes:
-        for value in node.inputs:
-            if value not in made:
-                raise GraphError(f"node '{node.name}' ({node.op.kind}) reads '{value}', which nothing makes before it; "
+        for source in node.inputs:
+            if source not in made:
+                raise GraphError(f"node '{node.name}' ({node.op.kind}) reads '{source}', which nothing makes before it; "
                                  "order the nodes so that producers come first")
         if node.output in made or node.output not in graph.values:
             raise GraphError(f"node '{node.name}' makes '{node.output}', which is made twice or has no value; "

@@ -23,7 +23,13 @@ from codegen.verilog import convert
 from codegen.yosys import SynthResult, synthesize
 from hwsim.engines.popcount import PopcountTree
 
-BOUNDS = {("xilinx", 64): 91, ("xilinx", 128): 175, ("xilinx", 512): 697, ("ecp5", 64): 176, ("ecp5", 128): 366}
+BOUNDS = {
+    ("xilinx", 64): 91,
+    ("xilinx", 128): 175,
+    ("xilinx", 512): 697,
+    ("ecp5", 64): 176,
+    ("ecp5", 128): 366,
+}
 """Most LUTs that a tree may take; where there is no figure, it must take fewer than the plain sum."""
 
 
@@ -31,9 +37,11 @@ def plain_sum(n_bits: int) -> str:
     """The same count as one expression, the way it is usually written."""
     count_bits = n_bits.bit_length()
     terms = " + ".join(f"p[{i}]" for i in range(n_bits))
-    return (f"module plain (\n    input  wire [{n_bits - 1}:0] x,\n    input  wire [{n_bits - 1}:0] w,\n"
-            f"    output wire [{count_bits - 1}:0] count\n);\n    wire [{n_bits - 1}:0] p = ~(x ^ w);\n"
-            f"    assign count = {terms};\nendmodule\n")
+    return (
+        f"module plain (\n    input  wire [{n_bits - 1}:0] x,\n    input  wire [{n_bits - 1}:0] w,\n"
+        f"    output wire [{count_bits - 1}:0] count\n);\n    wire [{n_bits - 1}:0] p = ~(x ^ w);\n"
+        f"    assign count = {terms};\nendmodule\n"
+    )
 
 
 def measure(n_bits: int, family: str) -> tuple[SynthResult, SynthResult, PopcountTree]:
@@ -52,8 +60,18 @@ def main(sizes: list[int]) -> int:
     for family, command in (("xilinx", "synth_xilinx -flatten -noiopad"), ("ecp5", "synth_ecp5")):
         lut = "LUT1..LUT6 + INV; CARRY4 apart" if family == "xilinx" else "LUT4 + 2 per CCU2C"
         table = Table(title=f"XNOR-popcount, {command}: {lut}")
-        for heading in ("synapses", "plain LUTs", "our LUTs", "bound", "planned", "plain / synapse", "ours / synapse",
-                        "ratio", "carry cells\nplain, ours", "LUT levels\nplain, ours"):
+        for heading in (
+            "synapses",
+            "plain LUTs",
+            "our LUTs",
+            "bound",
+            "planned",
+            "plain / synapse",
+            "ours / synapse",
+            "ratio",
+            "carry cells\nplain, ours",
+            "LUT levels\nplain, ours",
+        ):
             table.add_column(heading, justify="right")
         for n in sizes:
             plain, ours, tree = measure(n, family)
@@ -61,11 +79,22 @@ def main(sizes: list[int]) -> int:
             if ours.luts > bound:
                 failures.append(f"{family} at {n}: {ours.luts} LUTs, bound {bound}")
             if ours.luts != tree.luts or ours.carry != tree.carry_cells:
-                failures.append(f"{family} at {n}: planned {tree.luts} LUTs and {tree.carry_cells} carry cells, "
-                                f"Yosys made {ours.luts} and {ours.carry}")
-            table.add_row(str(n), str(plain.luts), str(ours.luts), str(bound), str(tree.luts), f"{plain.luts / n:.2f}",
-                          f"{ours.luts / n:.2f}", f"{ours.luts / plain.luts:.2f}", f"{plain.carry}, {ours.carry}",
-                          f"{plain.levels}, {ours.levels}")
+                failures.append(
+                    f"{family} at {n}: planned {tree.luts} LUTs and {tree.carry_cells} carry cells, "
+                    f"Yosys made {ours.luts} and {ours.carry}"
+                )
+            table.add_row(
+                str(n),
+                str(plain.luts),
+                str(ours.luts),
+                str(bound),
+                str(tree.luts),
+                f"{plain.luts / n:.2f}",
+                f"{ours.luts / n:.2f}",
+                f"{ours.luts / plain.luts:.2f}",
+                f"{plain.carry}, {ours.carry}",
+                f"{plain.levels}, {ours.levels}",
+            )
         console.print(table)
     for failure in failures:
         console.print(f"missed: {failure}", style="bold red")

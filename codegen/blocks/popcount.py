@@ -82,12 +82,18 @@ def _split(kind: CellKind, inputs: list[Value]) -> tuple[list[Value], list[Value
     head = kind.carry_in + kind.row
     pairs = [value for value, pair in zip(inputs, kind.is_pair(), strict=True) if pair]
     others = [value for value, pair in list(zip(inputs, kind.is_pair(), strict=True))[head:] if not pair]
-    return inputs[:kind.carry_in], inputs[kind.carry_in:head], pairs, others
+    return inputs[: kind.carry_in], inputs[kind.carry_in : head], pairs, others
 
 
 def _connections(kind: CellKind, inputs: list[Value]) -> dict[str, Value]:
     carry, row, pairs, bits = _split(kind, inputs)
-    ports = {"i_carry_in": carry, "i_row": row, "i_x": [p[0] for p in pairs], "i_w": [p[1] for p in pairs], "i_bits": bits}
+    ports = {
+        "i_carry_in": carry,
+        "i_row": row,
+        "i_x": [p[0] for p in pairs],
+        "i_w": [p[1] for p in pairs],
+        "i_bits": bits,
+    }
     return {name: Cat(values) for name, values in ports.items() if values}
 
 
@@ -114,8 +120,14 @@ def _view(kind: CellKind, name: str, guarded: bool) -> dict[str, object]:
     and only A reaches the carry multiplexers without passing a LUT; the row has to be that operand.
     """
     n_pairs, n_bits = sum(g.pairs for g in kind.groups), sum(g.ones + g.twos for g in kind.groups)
-    ports = [("input ", 1 * kind.carry_in, "carry_in"), ("input ", kind.row, "row"), ("input ", n_pairs, "x"),
-             ("input ", n_pairs, "w"), ("input ", n_bits, "bits"), ("output", kind.n_outputs, "sum")]
+    ports = [
+        ("input ", 1 * kind.carry_in, "carry_in"),
+        ("input ", kind.row, "row"),
+        ("input ", n_pairs, "x"),
+        ("input ", n_pairs, "w"),
+        ("input ", n_bits, "bits"),
+        ("output", kind.n_outputs, "sum"),
+    ]
     wires = [("", f"p{i}", f"~(x[{i}] ^ w[{i}])" if n_pairs > 1 else "~(x ^ w)") for i in range(n_pairs)]
     tables: dict[str, tuple[int, int]] = {}
     columns: list[str] = []
@@ -143,8 +155,10 @@ def _view(kind: CellKind, name: str, guarded: bool) -> dict[str, object]:
         "notes": _notes(kind),
         "ports": [{"direction": d, "range": _range(n), "name": p} for d, n, p in ports if n],
         "port_column": max(len(_range(n)) for _, n, _ in ports),
-        "tables": [{"name": t, "high": size - 1, "value": f"{size}'h{value:0{max(1, size // 4)}x}"}
-                   for t, (size, value) in tables.items()],
+        "tables": [
+            {"name": t, "high": size - 1, "value": f"{size}'h{value:0{max(1, size // 4)}x}"}
+            for t, (size, value) in tables.items()
+        ],
         "wires": [{"range": r, "name": n, "value": v} for r, n, v in wires],
         "wire_column": max((len(r) for r, _, _ in wires), default=0),
         "name_column": max((len(n) for _, n, _ in wires), default=0),
@@ -190,7 +204,11 @@ def _notes(kind: CellKind) -> list[str]:
     terms = (["carry_in"] if kind.carry_in else []) + (["row"] if kind.row else [])
     base = pair = bit = 0
     for group in kind.groups:
-        for n, weight, is_pair in ((group.pairs, base, True), (group.ones, base, False), (group.twos, base + 1, False)):
+        for n, weight, is_pair in (
+            (group.pairs, base, True),
+            (group.ones, base, False),
+            (group.twos, base + 1, False),
+        ):
             for _ in range(n):
                 source = f"(x[{pair}] == w[{pair}])" if is_pair else f"bits[{bit}]"
                 pair, bit = pair + is_pair, bit + (not is_pair)
@@ -202,7 +220,7 @@ def _notes(kind: CellKind) -> list[str]:
             lines.append("      + " + term)
         else:
             lines[-1] += " + " + term
-    return [*lines, "Kept apart through synthesis: merged with its neighbours it would be rebuilt from full adders."]
-
-
-
+    return [
+        *lines,
+        "Kept apart through synthesis: merged with its neighbours it would be rebuilt from full adders.",
+    ]

@@ -1,7 +1,15 @@
 """`mvu`: a matrix-vector product, folded.
 
 The unit has `pe` processing elements (outputs at a time), each with `simd` lanes (inputs at a time).  A vector of
-K inputs and N outputs takes ``(N / pe) * (K / simd)`` steps, one per clock cycle.
+K inputs and N outputs takes ``(N / pe) * (K / simd)`` steps, one per clock cycle, in one of two orders:
+
+- ``outputs``: finish `pe` outputs before the next.  Inputs are taken in the first pass and kept for the others; outputs
+  come evenly over the round.
+- ``inputs``: use an input word for all outputs before the next.  Sums of all outputs are kept; inputs are taken evenly
+  over the round, and outputs come together at its end.
+
+Behind a unit that gives its outputs evenly, one that takes its inputs evenly has next to nothing left to do when the
+last one arrives.  Alternating orders makes the first output of a deep network come much earlier.
 """
 
 from __future__ import annotations
@@ -17,6 +25,9 @@ from intir import BIPOLAR, IntType
 from ..schedule import Schedule
 from .base import Actions, Engine, Word, rom_luts
 from .popcount import PopcountTree
+
+#: In which order the two loops over a matrix run.
+ORDERS = ("outputs", "inputs")
 
 
 @dataclass(frozen=True)
@@ -41,6 +52,8 @@ class Mvu(Engine):
         Output elements.
     family : str
         FPGA family that the popcount's cells are made for.
+    order : str
+        One of `ORDERS`.
     """
 
     kind: ClassVar[str] = "mvu"
@@ -56,6 +69,7 @@ class Mvu(Engine):
     threshold_type: IntType
     out_type: IntType
     family: str = "xilinx"
+    order: str = "outputs"
 
     @property
     def arithmetic(self) -> str:
@@ -75,7 +89,12 @@ class Mvu(Engine):
     @property
     def replays(self) -> bool:
         """Whether the input vector is kept to be used again for further outputs."""
-        return self.neuron_folds > 1
+        return self.neuron_folds > 1 and self.order == "outputs"
+
+    @property
+    def keeps_sums(self) -> bool:
+        """Whether the sums of all outputs are kept while the inputs come."""
+        return self.neuron_folds > 1 and self.synapse_folds > 1 and self.order == "inputs"
 
     @property
     def word_in(self) -> Word:
@@ -109,23 +128,28 @@ class Mvu(Engine):
 
     @cached_property
     def schedule(self) -> Schedule:
-        """Inputs are taken in the first pass over the synapses; every pass ends with `pe` outputs.
+        """One step per pair of an input word and a group of outputs, `latency_cycles` from a group's last step to its word.
 
-        Period ``(N / pe) * (K / simd)``, `latency_cycles` from the last step of a pass to its word.
+        Period ``(N / pe) * (K / simd)``.
         """
         step = np.arange(self.synapse_folds * self.neuron_folds)
-        return Schedule(step < self.synapse_folds, step % self.synapse_folds == self.synapse_folds - 1, self.latency_cycles)
+        if self.order == "outputs":
+            synapse, neuron = step % self.synapse_folds, step // self.synapse_folds
+        else:
+            synapse, neuron = step // self.neuron_folds, step % self.neuron_folds
+        return Schedule(neuron == 0, synapse == self.synapse_folds - 1, self.latency_cycles)
 
     @property
     def actions(self) -> Actions:
         steps = self.synapse_folds * self.neuron_folds
         vector_bits = self.inputs * self.x_type.bits
+        sum_bits = self.outputs * self.accumulator_bits * self.keeps_sums
         return Actions(
             operations=self.inputs * self.outputs,
             weight_bits_read=steps * self.pe * self.simd * self.w_type.bits,
             threshold_bits_read=self.threshold_bits,
-            buffer_bits_read=vector_bits * (self.neuron_folds - 1),
-            buffer_bits_written=vector_bits * self.replays,
+            buffer_bits_read=vector_bits * (self.neuron_folds - 1) * self.replays + sum_bits * (self.synapse_folds - 1),
+            buffer_bits_written=vector_bits * self.replays + sum_bits * self.synapse_folds,
         )
 
     @property
@@ -152,5 +176,6 @@ class Mvu(Engine):
         per_pe = product + acc + self.thresholds * (acc + 1) // 2
         memories = rom_luts(self.synapse_folds * self.neuron_folds, self.pe * self.simd * self.w_type.bits)
         memories += rom_luts(self.neuron_folds, self.pe * self.thresholds * self.threshold_type.bits)
-        replay = 2 * self.simd * self.x_type.bits if self.replays else 0
-        return self.pe * per_pe + memories + replay + 20
+        replay = 2 * self.simd * self.x_type.bits * self.replays
+        sums = -(-self.pe * acc // 6) * 4 * -(-self.neuron_folds // 32) * self.keeps_sums
+        return self.pe * per_pe + memories + replay + sums + 20

@@ -54,7 +54,9 @@ class PopcountTree:
 
     def __post_init__(self) -> None:
         if isinstance(self.n_bits, bool) or not isinstance(self.n_bits, int) or self.n_bits < 1:
-            raise ValueError(f"PopcountTree n_bits is {self.n_bits!r}; give a whole number of bits, 1 or more.")
+            raise ValueError(
+                f"PopcountTree n_bits is {self.n_bits!r}; give a whole number of bits, 1 or more."
+            )
         if self.family not in FAMILIES:
             raise ValueError(f"PopcountTree family is {self.family!r}; choose one of {', '.join(FAMILIES)}.")
 
@@ -109,7 +111,9 @@ class PopcountTree:
         operands = [x] if w is None else [x, np.asarray(w)]
         for operand in operands:
             if operand.ndim == 0 or operand.shape[-1] != self.n_bits:
-                raise ValueError(f"PopcountTree operand has shape {operand.shape}; the last axis must be {self.n_bits}.")
+                raise ValueError(
+                    f"PopcountTree operand has shape {operand.shape}; the last axis must be {self.n_bits}."
+                )
         bits = x.astype(np.int64) if w is None else 1 - (x.astype(np.int64) ^ operands[1].astype(np.int64))
         if self.family == "generic":
             return bits.sum(axis=-1)

@@ -50,7 +50,10 @@ class Group(NamedTuple):
 
     @property
     def code(self) -> str:
-        return "".join(f"{tag}{n}" for tag, n in (("p", self.pairs), ("b", self.ones), ("d", self.twos)) if n) or "z"
+        return (
+            "".join(f"{tag}{n}" for tag, n in (("p", self.pairs), ("b", self.ones), ("d", self.twos)) if n)
+            or "z"
+        )
 
     @property
     def offsets(self) -> tuple[int, ...]:
@@ -116,7 +119,7 @@ class CellKind(NamedTuple):
         total = np.zeros_like(inputs[0], dtype=np.int64)
         base = 0
         for group in self.groups:
-            members = inputs[at:at + group.n_inputs]
+            members = inputs[at : at + group.n_inputs]
             count = sum(
                 (bit.astype(np.int64) << offset for bit, offset in zip(members, group.offsets, strict=True)),
                 start=np.zeros_like(total),

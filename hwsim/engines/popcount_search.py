@@ -35,20 +35,61 @@ def _chains(*tilings: tuple[tuple[int, ...], ...]) -> Iterator[CellKind]:
 
 
 _P, _B = (1,), (0, 1)
-_LUT6_CHAINS = tuple(_chains(
-    ((2, 1),), ((1, 2),), ((0, 3),), ((2,),), ((0, 5),), ((0, 3, 1),), ((0, 3, 2),), ((0, 1, 2),), (_P, _B), (_B, _B),
-    ((2, 0, 1),), ((1, 1, 1),), ((1, 0, 2),), ((1, 2, 1),),
-    ((2, 1), (0, 3)), ((2, 1), (0, 5)), ((2, 1), _B), ((1, 2), (0, 3)), ((0, 3), (0, 3)), ((0, 3), (0, 5)), ((0, 3), _B),
-    ((0, 5), _B), (_B, (0, 3)), (_P, (0, 3)), (_B, (0, 5)), (_B, _B, _B),
-))
+_LUT6_CHAINS = tuple(
+    _chains(
+        ((2, 1),),
+        ((1, 2),),
+        ((0, 3),),
+        ((2,),),
+        ((0, 5),),
+        ((0, 3, 1),),
+        ((0, 3, 2),),
+        ((0, 1, 2),),
+        (_P, _B),
+        (_B, _B),
+        ((2, 0, 1),),
+        ((1, 1, 1),),
+        ((1, 0, 2),),
+        ((1, 2, 1),),
+        ((2, 1), (0, 3)),
+        ((2, 1), (0, 5)),
+        ((2, 1), _B),
+        ((1, 2), (0, 3)),
+        ((0, 3), (0, 3)),
+        ((0, 3), (0, 5)),
+        ((0, 3), _B),
+        ((0, 5), _B),
+        (_B, (0, 3)),
+        (_P, (0, 3)),
+        (_B, (0, 5)),
+        (_B, _B, _B),
+    )
+)
 _LUT6_TABLES = _tables(
-    (3,), (0, 6), (0, 5), (0, 4), (0, 3), (1, 4), (2, 2), (2, 1), (1, 3), (1, 2), (2,), (1, 1), (1,), (0, 2), (0, 2, 3), (0, 3, 2),
+    (3,),
+    (0, 6),
+    (0, 5),
+    (0, 4),
+    (0, 3),
+    (1, 4),
+    (2, 2),
+    (2, 1),
+    (1, 3),
+    (1, 2),
+    (2,),
+    (1, 1),
+    (1,),
+    (0, 2),
+    (0, 2, 3),
+    (0, 3, 2),
 )
 # Sum bits from which Yosys uses carry cells.
 _LEAST_SUM_BITS = {"xilinx": 3, "ecp5": 5}
 # Yosys leaves adders of four sum bits and fewer to LUTs on ECP5, and a chain has to pay for every pair's XNOR.
 _LUT4_CHAINS = tuple(
-    CellKind((Group(0, 1),) * length, length, carry_in) for length in (4, 5, 6, 7, 8, 9) for carry_in in (True, False)
+    CellKind((Group(0, 1),) * length, length, carry_in)
+    for length in (4, 5, 6, 7, 8, 9)
+    for carry_in in (True, False)
 )
 _LUT4_TABLES = _tables((2,), (1, 2), (0, 3), (1, 1), (0, 2), (1,))
 
@@ -57,7 +98,10 @@ _LEAF = {"xilinx": _LUT6_TABLES[0], "ecp5": _LUT4_TABLES[0]}
 # Groups that the closing adder may use, and the LUT inputs that they may take beside the row bit.
 _CLOSING = {
     "xilinx": tuple(
-        Group(pairs, ones, twos) for pairs in range(3) for ones in range(6) for twos in range(4)
+        Group(pairs, ones, twos)
+        for pairs in range(3)
+        for ones in range(6)
+        for twos in range(4)
         if 2 * pairs + ones + twos <= 5
     ),
     "ecp5": (Group(), Group(0, 1)),
@@ -303,7 +347,8 @@ def _strategies(n_bits: int, xnor: bool, family: str) -> Iterator[_Strategy]:
     size = _needs(_LEAF[family])[0]
     most = n_bits // size if xnor else 0
     least = most * 2 // 5
-    step = max(1, (most - least) // 24) if n_bits <= 160 else max(1, (most - least) // 8)
+    # Fine steps matter least where trees are largest, and there each strategy takes longest.
+    step = max(1, (most - least) // (24 if n_bits <= 64 else 12 if n_bits <= 160 else 8))
     for leaves in sorted({*range(least, most + 1, step), most}) if xnor else (0,):
         for worth in (1.4, 1.7):
             for floor in (1.6, 1.5, 1.3, 1.0, 0.6):

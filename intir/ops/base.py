@@ -46,7 +46,7 @@ class Op:
 
     def attributes(self) -> dict[str, Any]:
         """Name -> value of every attribute, in the order of definition."""
-        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}  # type: ignore[arg-type]
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}  # type: ignore[arg-type,unused-ignore]
 
     def __getstate__(self) -> dict[str, Any]:
         return self.attributes()  # without what evaluation has cached
@@ -70,7 +70,7 @@ class Op:
     def __eq__(self, other: object) -> bool:
         if type(self) is not type(other):
             return NotImplemented
-        mine, theirs = self.attributes(), other.attributes()  # type: ignore[attr-defined]
+        mine, theirs = self.attributes(), other.attributes()  # type: ignore[attr-defined,unused-ignore]
         return all(np.array_equal(mine[key], theirs[key]) for key in mine)
 
     __hash__ = None  # type: ignore[assignment]
@@ -108,7 +108,8 @@ def int_tuple(values: object, length: int | None, least: int, what: str) -> Shap
     items = tuple(values) if isinstance(values, (tuple, list, np.ndarray)) else (values,)
     if (any(isinstance(item, bool) or not isinstance(item, (int, np.integer)) or not least <= item <= 2**31 for item in items)
             or length not in (None, len(items))):
-        raise GraphError(f"{what} is {str(values)[:80]}; it must be {'some' if length is None else length} integers from {least} to 2**31")
+        count = "some" if length is None else length
+        raise GraphError(f"{what} is {str(values)[:80]}; it must be {count} integers from {least} to 2**31")
     return tuple(int(item) for item in items)
 
 

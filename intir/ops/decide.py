@@ -36,7 +36,8 @@ class ArgMax(Op):
 
     def evaluate(self, *inputs: Array, ranges: Sequence[Range]) -> Array:
         (x,) = inputs
-        return x.argmax(axis=-1)[..., None].astype(np.int64)
+        winners: Array = x.argmax(axis=-1)[..., None].astype(np.int64)
+        return winners
 
     def onnx(self, build: OnnxBuilder, *inputs: str) -> str:
         return build.top(inputs[0], 1)

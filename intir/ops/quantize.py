@@ -116,7 +116,8 @@ class Threshold(Op):
             y *= narrow.type(self.out.step)
         if self.out.lo:
             y += narrow.type(self.out.lo)
-        return y.reshape(x.shape)
+        result: Array = y.reshape(x.shape)
+        return result
 
     def _search(self, x: Array) -> Array:
         rows = x.reshape(-1, x.shape[-1])
@@ -135,7 +136,7 @@ class Threshold(Op):
         wide = build.cast(x, dtype)
         if levels.shape[1] == 1:
             above = build.node("GreaterOrEqual", wide, build.const(levels[:, 0], dtype), dtype=np.bool_)
-            kind = np.int8 if -128 <= self.out.lo and self.out.hi <= 127 else build.wide(max(abs(self.out.lo), abs(self.out.hi)))
+            kind = np.int8 if self.out.lo >= -128 and self.out.hi <= 127 else build.wide(max(abs(self.out.lo), abs(self.out.hi)))
             ends = [build.const(np.array(end), kind) for end in (self.out.hi, self.out.lo)]
             return build.node("Where", above, *ends, dtype=kind)
         apart = build.reshape(wide, (*build.shape(x), 1))

@@ -30,7 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..ranges import Int64, Range
-from ..types import MAX_BITS, IntType
+from ..types import IntType
 from .base import Array, Op, Shape, integer_array, least_int, per_channel, require
 
 if TYPE_CHECKING:
@@ -105,7 +105,8 @@ class Requant(Op):
 
     def _apply(self, x: Int64) -> Int64:
         y = shifted(x * self.multiplier, self.shift, self.rounding)
-        return np.clip(y + self.zero_point, self.out.lo, self.out.hi)
+        result: Int64 = np.clip(y + self.zero_point, self.out.lo, self.out.hi)
+        return result
 
     def evaluate(self, *inputs: Array, ranges: Sequence[Range]) -> Array:
         return self._apply(inputs[0].astype(np.int64)).astype(least_int(self.out.lo, self.out.hi))

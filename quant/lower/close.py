@@ -1,10 +1,11 @@
 """Closing a chain: a quantizer as a step function of the accumulator's integer.
 
 `close` inverts the chain of exact real functions at every boundary of the quantizer; per channel that gives the least
-integer from which each level holds.  It ends in one of three forms:
+integer from which each level holds.  It ends in one of four forms:
 
 - nothing, where the quantizer maps the reachable integers one to one onto equally spaced levels;
 - the hardware's input with a `HostStep`, where the quantizer reads the network's float input;
+- a `Requant` (`requant.py`), where the output has more than 4 bits and one is exact;
 - a `Threshold`.
 
 Unreachable levels are dropped first, so that a quantizer of which only two opposite levels occur is bipolar.
@@ -24,12 +25,13 @@ from intir import HostStep, ScaleChannels, Threshold
 from intir.ranges import Range
 from intir.types import IntType
 
-from .chain import ALL, NONE, Function, Half, Linear
+from .chain import ALL, NONE, Clip, Function, Half, Linear
 from .context import Context
 from .errors import LoweringError
-from .exact import Ints, Param, ceil_div, objects
+from .exact import ONE, Ints, Param, ceil_div, objects
 from .inputs import canonical, ir_order
 from .layout import in_own_layout
+from .requant import requant
 from .smooth import Smooth
 from .steps import Steps
 from .tensors import Act, Carrier, Shape, Source, fresh, per_channel, spread
@@ -63,6 +65,16 @@ class Column:
             else:
                 half = function.inverse(half, *constants)
         return half
+
+    @property
+    def slope(self) -> Fraction | None:
+        """Slope of the chain where nothing is clipped; None if it has none."""
+        if not all(isinstance(function, (Linear, Clip)) for function, _ in self.functions):
+            return None
+        slope = ONE
+        for function, constants in self.functions:
+            slope *= constants[0] if isinstance(function, Linear) else ONE
+        return slope
 
     def at(self, x: Fraction) -> Fraction:
         """The chain's value."""
@@ -113,7 +125,7 @@ def close(ctx: Context, act: Act, steps: Steps) -> Act:
     proven = ctx.range(act.carrier.name())
     table = _thresholds(columns, proven)
     lo, step, table = _reachable(table, steps.lo, proven)
-    return _identity(ctx, act, steps, lo, step, table, proven) or _threshold(ctx, act, steps, lo, step, table, proven)
+    return _identity(act, steps, lo, step, table, proven) or _threshold(ctx, act, steps, columns, lo, step, table, proven)
 
 
 def extent(ctx: Context, act: Act) -> tuple[Fraction, Fraction]:
@@ -128,8 +140,8 @@ def extent(ctx: Context, act: Act) -> tuple[Fraction, Fraction]:
     if columns is None:
         raise LoweringError("its scale, or a constant in front of it, varies inside a channel; use one value per channel")
     proven = ctx.range(act.carrier.name())
-    ends = [column.at(Fraction(int(end))) for bounds in (proven.lo, proven.hi)
-            for column, end in zip(columns * (len(bounds) // len(columns)), bounds, strict=True)]
+    ends = [column.at(Fraction(end)) for column, *both in zip(columns * (len(proven.lo) // len(columns)), proven.lo.tolist(),
+                                                              proven.hi.tolist(), strict=True) for end in both]
     return min(ends), max(ends)
 
 
@@ -232,7 +244,7 @@ def _reachable(table: Ints, lo: int, proven: Range) -> tuple[int, int, Ints]:
     return lo + kept.lo, kept.step, np.ascontiguousarray(table[:, levels[1:] - 1])
 
 
-def _identity(ctx: Context, act: Act, steps: Steps, lo: int, step: int, table: Ints, proven: Range) -> Act | None:
+def _identity(act: Act, steps: Steps, lo: int, step: int, table: Ints, proven: Range) -> Act | None:
     """The activation itself, where each reachable integer has a level of its own and levels follow one by one."""
     kind = proven.type
     if kind.levels > table.shape[1] + 1 or kind.levels > 2**16 or kind.levels == 1:
@@ -286,16 +298,39 @@ def meaning(kind: IntType, shrink: Fraction | None, lo: int, step: int, scale: P
     return objects(scale * shrink), objects(scale * 0)
 
 
-def _threshold(ctx: Context, act: Act, steps: Steps, lo: int, step: int, table: Ints, proven: Range) -> Act:
+def _threshold(ctx: Context, act: Act, steps: Steps, columns: list[Column], lo: int, step: int, table: Ints, proven: Range) -> Act:
     assert isinstance(act.carrier, Carrier)
     kind, shrink = encoding(lo, step, table.shape[1] + 1, steps.scale, steps.offset)
     if len(table) > 1 and bool((table == table[0]).all()):
         table = table[:1]
+    requantized = _requant(ctx, act, columns, steps, step, kind, shrink, table, proven)
+    if requantized is not None:
+        scale, offset = meaning(kind, shrink, lo, step, steps.scale, steps.offset)
+        return fresh(requantized, act.carrier.shape, act.where, scale, offset)
     channels = "for all channels" if len(table) == 1 else f"for each of {len(table)} channels"
     name = ctx.emit(Threshold(table, kind), [act.carrier.name()], act.trail,
                     f"Threshold, {table.shape[1]} {channels}, from {proven.type} to {kind}")
     scale, offset = meaning(kind, shrink, lo, step, steps.scale, steps.offset)
     return fresh(name, act.carrier.shape, act.where, scale, offset)
+
+
+def _requant(ctx: Context, act: Act, columns: list[Column], steps: Steps, step: int, kind: IntType, shrink: Fraction | None,
+             table: Ints, proven: Range) -> str | None:
+    """Add a Requant if one is exact; returns its value's name."""
+    assert isinstance(act.carrier, Carrier)
+    # v counts levels of distance 1; the integers of the output are `step` of them apart, or as `encoding` shrank them
+    per_level = Fraction(1, step) if shrink is None else 1 / shrink
+    if any(column.slope is None for column in columns):
+        return None
+    found = requant(table, kind, [Fraction(column.slope or 0) * per_level for column in columns[:len(table)]], proven)
+    if found is None:
+        return None
+    scaler, op = found
+    name, multipliers = act.carrier.name(), op.multiplier
+    if scaler is not None:
+        name, multipliers = ctx.emit(scaler, [name], act.trail, "ScaleChannels in front of a Requant"), scaler.multiplier
+    return ctx.emit(op, [name], act.trail, f"Requant, multipliers up to {multipliers.max()}, shifts up to {op.shift.max()}, "
+                    f"from {proven.type} to {kind}")
 
 
 def _host_input(ctx: Context, act: Act, steps: Steps) -> Act:

@@ -64,16 +64,27 @@ def test_plan_conserves_weight_and_uses_each_bit_once(n_bits: int, family: str, 
     assert len(tree.result) == tree.out_bits == n_bits.bit_length()
 
 
-@pytest.mark.parametrize(("family", "n_bits", "bound"), [
-    ("xilinx", 64, 91), ("xilinx", 128, 175), ("xilinx", 512, 697), ("ecp5", 64, 176), ("ecp5", 128, 366),
-    ("xilinx", 8, 7), ("xilinx", 64, 64), ("xilinx", 512, 512), ("ecp5", 512, 1400),
-])
+@pytest.mark.parametrize(
+    ("family", "n_bits", "bound"),
+    [
+        ("xilinx", 64, 91),
+        ("xilinx", 128, 175),
+        ("xilinx", 512, 697),
+        ("ecp5", 64, 176),
+        ("ecp5", 128, 366),
+        ("xilinx", 8, 7),
+        ("xilinx", 64, 64),
+        ("xilinx", 512, 512),
+        ("ecp5", 512, 1400),
+    ],
+)
 def test_luts_stay_below_bound(family: str, n_bits: int, bound: int) -> None:
     assert 0 < PopcountTree(n_bits, True, family).luts <= bound
 
 
 def test_plan_is_deterministic() -> None:
     from hwsim.engines.popcount_search import plan_tree
+
     assert plan_tree.__wrapped__(49, True, "xilinx") == plan_tree.__wrapped__(49, True, "xilinx")
     assert PopcountTree(49).cells == PopcountTree(49).cells
 

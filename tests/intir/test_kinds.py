@@ -11,8 +11,30 @@ import pytest
 from numpy.typing import NDArray
 
 from intir import (
-    BIPOLAR, TERNARY, Add, ChannelPermute, Concat, Conv2d, ConvTranspose2d, Graph, GraphBuilder, IntType, L1Conv2d, L1MatMul, Lookup,
-    MatMul, Mul, Requant, Reshape, ScaleChannels, Slice, SumPool2d, Threshold, run_all, signed, unsigned,
+    BIPOLAR,
+    TERNARY,
+    Add,
+    ChannelPermute,
+    Concat,
+    Conv2d,
+    ConvTranspose2d,
+    Graph,
+    GraphBuilder,
+    IntType,
+    L1Conv2d,
+    L1MatMul,
+    Lookup,
+    MatMul,
+    Mul,
+    Requant,
+    Reshape,
+    ScaleChannels,
+    Slice,
+    SumPool2d,
+    Threshold,
+    run_all,
+    signed,
+    unsigned,
 )
 from intir.random_graph import random_inputs
 

@@ -9,7 +9,22 @@ from types import MappingProxyType
 import numpy as np
 import pytest
 
-from intir import Add, Affine, Clip, Graph, GraphBuilder, GraphError, HostStep, IntType, MatMul, Node, Reshape, Value, unsigned, verify
+from intir import (
+    Add,
+    Affine,
+    Clip,
+    Graph,
+    GraphBuilder,
+    GraphError,
+    HostStep,
+    IntType,
+    MatMul,
+    Node,
+    Reshape,
+    Value,
+    unsigned,
+    verify,
+)
 from intir.ops import Op
 from intir.verify import RULES
 

@@ -4,7 +4,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from test_lower_oracle import batch_norm, conv, conv_transpose, each, exact, f32, network, node, pool, quant, reals, same
+from tests.quant.test_lower_oracle import batch_norm, conv, conv_transpose, each, exact, f32, network, node, pool, quant, reals, same
 
 from quant.lower import LoweringError, lower
 

@@ -4,7 +4,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
-from test_lower_oracle import f32, network, node
+from tests.quant.test_lower_oracle import f32, network, node
 
 from intir import BitwrightError
 from quant.lower import LoweringError, explain, lower

@@ -4,7 +4,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from test_lower_oracle import f32, network, node
+from tests.quant.test_lower_oracle import f32, network, node
 
 from quant.lower import LoweringError, host_input, lower
 from quant.lower.host import least_float

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from test_lower_oracle import batch_norm, exact, f32, network, node, quant, reals, same
+from tests.quant.test_lower_oracle import batch_norm, exact, f32, network, node, quant, reals, same
 
 from intir import BIPOLAR, TERNARY, run, to_real, unsigned
 from quant.lower import LoweringError, host_input, lower

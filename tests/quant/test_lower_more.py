@@ -6,7 +6,7 @@ from fractions import Fraction
 import mpmath
 import numpy as np
 import pytest
-from test_lower_oracle import each, exact, f32, network, node, quant, reals, rounded, same
+from tests.quant.test_lower_oracle import each, exact, f32, network, node, quant, reals, rounded, same
 
 from quant.lower import lower
 from quant.qonnx_exec import execute
@@ -62,3 +62,26 @@ def test_a_boundary_at_the_centre_of_a_sigmoid_is_exact():
     net, x = layer(nodes, constants)
     assert reals(net, x).ravel().tolist() == [1 if one >= 0 else -1 for one in x.ravel()]
     assert math.prod(net.graph.nodes[0].op.thresholds.shape) == 1
+
+
+@pytest.mark.parametrize("mode", ["ROUND", "FLOOR", "CEIL", "HALF_UP", "HALF_DOWN", "UP", "DOWN"])
+@pytest.mark.parametrize("summand", [0.0, 1.3, [0.7, -3.9, 11.0]])
+@pytest.mark.parametrize("zero", [0.0, 3.0])
+def test_eight_bit_outputs_are_requantized_exactly(mode, summand, zero):
+    constants = {"k": f32([0.31, -0.17, 0.9]), "c": f32(summand), "s": f32(0.73), "z": f32(zero), "b": f32(6)}
+    nodes = [node("Mul", ["x", "k"], "a"), node("Add", ["a", "c"], "d"), node("Relu", ["d"], "r"),
+             node("Quant", ["r", "s", "z", "b"], "y", signed=0, narrow=0, rounding_mode=mode)]
+    net, x = layer(nodes, constants, spec="s10", channels=3)
+    x = np.repeat(np.arange(-512, 512)[:, None], 3, axis=1)
+    real = each(exact(x) * exact(constants["k"]) + exact(constants["c"]), lambda v: max(v, Fraction(0)))
+    assert same(reals(net, x), quant(real, f32(0.73), zero, 6, signed=0, narrow=0, rounding_mode=mode))
+
+
+def test_requant_is_chosen_for_wide_outputs_only():
+    def kinds(bits):
+        nodes = [node("Mul", ["x", "k"], "a"), node("Quant", ["a", "s", "z", "b"], "y", signed=1, narrow=0)]
+        net, _ = layer(nodes, {"k": f32(0.3), "s": f32(0.7), "z": f32(0), "b": f32(bits)}, spec="s12")
+        return [one.op.kind for one in net.graph.nodes]
+
+    assert kinds(4) == ["Threshold"]
+    assert kinds(8) == ["Requant"]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_lower_oracle import batch_norm, each, exact, f32, network, node, quant, reals, same
+from tests.quant.test_lower_oracle import batch_norm, each, exact, f32, network, node, quant, reals, same
 
 from quant.lower import lower
 

@@ -1,0 +1,105 @@
+"""Requantization instead of thresholds: the smallest multiplier and shift whose steps land exactly where they must.
+
+A threshold table says for every channel from which integer on each level holds.  A line ``n * m + offset``, shifted right
+by s, gives the same levels if at the first integer of each level it has reached it, and at the integer before not yet.
+The search takes the least s for which an m next to the exact slope does so, for every channel; where none does, the
+thresholds stay.  So a `Requant` never differs from the exact network on a reachable integer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Final
+
+import numpy as np
+
+from intir import Requant, ScaleChannels
+from intir.ranges import Range
+from intir.types import MAX_BITS, IntType
+
+from .exact import Ints
+
+MIN_LEVELS: Final = 17  # of the output: up to 4 bits, thresholds are the smaller hardware
+MAX_SHIFT: Final = 46
+MAX_MULTIPLIER_BITS: Final = 32
+
+
+@dataclass(frozen=True)
+class Line:
+    """One channel: ``(n * multiplier + offset) >> shift``."""
+
+    multiplier: int
+    shift: int
+    offset: int
+
+    @property
+    def zero_point(self) -> int | None:
+        """z where the offset is one half plus z, which a Requant has built in; else None."""
+        rest = self.offset - ((1 << self.shift) >> 1)
+        return rest >> self.shift if rest % (1 << self.shift) == 0 else None
+
+
+def requant(table: Ints, kind: IntType, slopes: list[Fraction], proven: Range) -> tuple[ScaleChannels | None, Requant] | None:
+    """A Requant, with a multiplication and addition before it if its rounding offset does not do, that equals a threshold table; None if there is none.
+
+    Parameters
+    ----------
+    table : int64 (C or 1, T)
+        Thresholds, normalised to reachable integers.
+    kind : IntType
+        Output levels.
+    slopes : list of Fraction, one per row of the table
+        Levels per integer in the exact network.
+    proven : Range
+        Of the integers.
+    """
+    if kind.step != 1 or kind.levels < MIN_LEVELS:
+        return None
+    shared = len(table) == 1
+    found = []
+    for c, row in enumerate(table):
+        low, high = (int(proven.lo.min()), int(proven.hi.max())) if shared else (int(proven.lo[c]), int(proven.hi[c]))
+        step = proven.type.step if shared else proven.step
+        line = _search(row, kind, slopes[c], low, high, step)
+        if line is None:
+            return None
+        found.append(line)
+    zeros = [line.zero_point for line in found]
+    multiplier, shift, offset = ([getattr(line, name) for line in found] for name in ("multiplier", "shift", "offset"))
+    if None not in zeros:
+        return None, Requant(_vector(multiplier), _vector(shift), _vector([zero or 0 for zero in zeros]), "half_up", kind)
+    one, none = _vector([1]), _vector([0])
+    return ScaleChannels(_vector(multiplier), _vector(offset)), Requant(one, _vector(shift), none, "floor", kind)
+
+
+def _vector(values: list[int]) -> Ints:
+    return np.array(values if len(set(values)) > 1 else values[:1], np.int64)
+
+
+def _search(row: Ints, kind: IntType, slope: Fraction, low: int, high: int, step: int) -> Line | None:
+    """The least shift for one channel."""
+    levels = kind.lo + 1 + np.arange(len(row), dtype=np.int64)
+    reached = row <= high
+    missed = row > low
+    first, at_first = row[reached], levels[reached]  # there the line must have reached the level
+    last, at_last = row[missed] - step, levels[missed]  # and there not yet
+    if first.size == 0 or last.size == 0:
+        return None
+    largest, greatest = max(abs(low), abs(high), 1), int(np.abs(levels).max())
+    free = None  # the first line with an offset of its own; one with a built-in offset saves a node
+    for shift in range(MAX_SHIFT + 1):
+        near = round(slope * 2**shift)
+        if near + 1 >= 2**MAX_MULTIPLIER_BITS or largest * (near + 1) >> (MAX_BITS - 2) or greatest << shift >> (MAX_BITS - 2):
+            break
+        for m in (near, near + 1, near - 1):
+            least = int(((at_first << shift) - first * m).max())
+            most = int(((at_last << shift) - last * m).min()) - 1
+            if m < 1 or least > most:
+                continue
+            half = (1 << shift) >> 1
+            built_in = half + ((most - half) >> shift << shift)
+            if built_in >= least:
+                return Line(m, shift, built_in)
+            free = free or Line(m, shift, most)
+    return free
