@@ -120,8 +120,8 @@ def bundle(bundle: Bundle, console: Console) -> None:
 
 def verification(result: Verification, console: Console) -> None:
     """A co-verification, one row per stall pattern."""
-    table = _table(f"{result.top} under {result.simulator}: {result.frames} frames, four stall patterns", "<pattern", "beats",
-                   *[fault.replace("_", " ") for fault in FAULTS], "last cycle in RTL", "in hwsim")
+    table = _table(f"{result.top} under {result.simulator}: {result.frames} frames in four stall patterns; what differs", "<pattern",
+                   "beats", *[fault.removeprefix("differing_").removesuffix("_beats") for fault in FAULTS], "last cycle", "in hwsim")
     for name, pattern in result.patterns.items():
         table.add_row(name.replace("_", " "), str(pattern["beats"]), *[str(pattern[fault]) for fault in FAULTS],
                       str(pattern["last_output_cycle"]), str(pattern["predicted_last_output_cycle"]))

@@ -1,7 +1,7 @@
 """Loading of the Jinja2 templates in `rtl_templates`.
 
-Templates only lay text out: a view, built by the caller, decides what is in it. A name that the view lacks is an
-error, never an empty string.
+Templates only lay text out: a view, built by the caller, decides what is in it. A name that the view lacks is
+an error, never an empty string.
 """
 
 from __future__ import annotations

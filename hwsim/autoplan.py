@@ -55,7 +55,7 @@ def auto_plan(graph: Graph, *, fps: float | None = None, clock_mhz: float = 100.
     entries: dict[str, LayerPlan] = {}
     for layer in reversed(found):  # so that a layer can match the width its consumer takes
         behind = next(iter(reversed(entries.values())), None)
-        entries[layer.name] = _fold(graph, layer, target, family, fixed.get(layer.name), behind)
+        entries[layer.name] = _fold(graph, layer, target, fixed.get(layer.name), behind)
     plan = Plan(graph.name, fingerprint(graph), {layer.name: entries[layer.name] for layer in found}, family, clock_mhz)
     return _ordered(graph, plan, products)
 
@@ -81,7 +81,7 @@ def _default_target(found: list[Layer]) -> int:
         target *= 2
 
 
-def _fold(graph: Graph, layer: Layer, target: int, family: str, fixed: tuple[int, int] | None,
+def _fold(graph: Graph, layer: Layer, target: int, fixed: tuple[int, int] | None,
           behind: LayerPlan | None) -> LayerPlan:
     """The folding with the fewest LUTs among those that keep to `target` cycles per frame."""
     if fixed is not None:
@@ -90,14 +90,16 @@ def _fold(graph: Graph, layer: Layer, target: int, family: str, fixed: tuple[int
     wanted = None if behind is None else (behind.simd or behind.pe)
     if layer.engine != "mvu":
         lanes = [d for d in divisors(pe_size(layer)) if rounds * (pe_size(layer) // d) <= target] or [pe_size(layer)]
-        return LayerPlan(layer.engine, min(lanes, key=lambda d: (d != wanted, d)))
+        # As narrow as the rate allows, but so that one converter at most stands before the consumer.
+        return LayerPlan(layer.engine, min(lanes, key=lambda d: (wanted is not None and d % wanted and wanted % d, d)))
     ranges = proven_ranges(graph)
     pairs = [(pe, simd) for pe in divisors(layer.outputs) for simd in divisors(layer.inputs)
              if layer.rounds * (layer.outputs // pe) * (layer.inputs // simd) <= target] or [(layer.outputs, layer.inputs)]
     least = min(pe * simd for pe, simd in pairs)
 
     def cost(pair: tuple[int, int]) -> tuple[int, ...]:
-        stage = engine_stage("", layer, LayerPlan("mvu", *pair), family, ranges)
+        # The plain popcount ranks foldings as well as the planned tree, which takes seconds to find for each width.
+        stage = engine_stage("", layer, LayerPlan("mvu", *pair), "generic", ranges)
         return stage.engine.luts, pair[0]
 
     near = [pair for pair in pairs if pair[0] * pair[1] <= 2 * least]

@@ -53,7 +53,8 @@ def save(graph: Graph, path: str | os.PathLike[str]) -> None:
         finally:
             temporary.unlink(missing_ok=True)
     except OSError as error:
-        raise FileFormatError(f"cannot write '{path}': {error.strerror or error}; choose a folder that exists and is writable") from None
+        raise FileFormatError(f"cannot write '{path}': {error.strerror or error}; "
+                              "choose a folder that exists and is writable") from None
 
 
 def load(path: str | os.PathLike[str]) -> Graph:
@@ -140,7 +141,8 @@ def _entries(data: bytes) -> dict[str, memoryview]:
                 entries[info.filename] = memoryview(archive.read(info))
             return entries
     except (zipfile.BadZipFile, OSError, EOFError, ValueError, RuntimeError, OverflowError, KeyError, struct.error) as error:
-        raise FileFormatError(f"it is no whole zip file ({str(error)[:100] or type(error).__name__}); get an undamaged copy") from None
+        raise FileFormatError(f"it is no whole zip file ({str(error)[:100] or type(error).__name__}); "
+                              "get an undamaged copy") from None
 
 
 def _npy(array: NDArray[np.int64]) -> bytes:
@@ -158,7 +160,8 @@ def _from_npy(data: memoryview, name: str) -> NDArray[np.int64]:
     start = 10 + int.from_bytes(data[8:10], "little")
     match = _NPY.fullmatch(bytes(data[10:start]))
     if not match or match[1].decode() not in _DTYPES:
-        raise FileFormatError(f"the header of '{name}' is not that of a little-endian integer array in C order; write the file again")
+        raise FileFormatError(f"the header of '{name}' is not that of a little-endian integer array in C order; "
+                              "write the file again")
     shape = tuple(int(size) for size in re.findall(rb"\d+", match[2] or b""))
     dtype = np.dtype(match[1].decode())
     if math.prod(shape) * dtype.itemsize != len(data) - start or len(shape) > 8:

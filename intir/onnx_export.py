@@ -186,7 +186,8 @@ class OnnxBuilder:
     def clip(self, x: str, lo: int, hi: int) -> str:
         """x, an int32 or int64, clipped; bounds beyond the dtype do nothing."""
         limits = np.iinfo(self._dtype[x])
-        least, most = (self.const(np.array(min(max(bound, int(limits.min)), int(limits.max))), self._dtype[x]) for bound in (lo, hi))
+        least, most = (self.const(np.array(min(max(bound, int(limits.min)), int(limits.max))), self._dtype[x])
+                       for bound in (lo, hi))
         return self.lesser(self.greater(x, least), most)
 
     def greater(self, a: str, b: str) -> str:
@@ -225,8 +226,8 @@ class OnnxBuilder:
 
     def fits_integer_kernel(self, x: Range, weights: Int64, reach: int) -> bool:
         """Whether onnxruntime's 8-bit kernels with 32-bit sums hold a product."""
-        spans = (int(x.hi.max()) - min(0, int(x.lo.min())), int(weights.max()) - min(0, int(weights.min())))
-        return max(spans) <= 255 and int(x.hi.max()) >= 0 and max(1, x.magnitude) * reach < 2**31
+        ends = ((int(x.lo.min()), int(x.hi.max())), (int(weights.min()), int(weights.max())))
+        return all(max(0, hi) - min(0, lo) <= 255 for lo, hi in ends) and max(1, x.magnitude) * reach < 2**31
 
     def _unsigned(self, x: str, bounds: Range) -> tuple[str, str]:
         """x as uint8, moved up by its zero point; and the zero point."""
@@ -243,10 +244,11 @@ class OnnxBuilder:
         # MatMulInteger is fast with uint8 activations; for int8 ones onnxruntime has no vector kernel on x86.
         x, zero = self._unsigned(x, bounds)
         top = int(bounds.hi.max()) - min(0, int(bounds.lo.min()))
-        if 2 * top * int(np.abs(weights).max()) <= _SAFE_PAIR:
+        if int(weights.min()) >= -128 and int(weights.max()) <= 127 and 2 * top * int(np.abs(weights).max()) <= _SAFE_PAIR:
             return self.node("MatMulInteger", x, self.const(weights, np.int8), zero, dtype=np.int32)
         low = -min(0, int(weights.min()))
-        return self.node("MatMulInteger", x, self.const(weights + low, np.uint8), zero, self.const(np.array(low), np.uint8), dtype=np.int32)
+        raised, up = self.const(weights + low, np.uint8), self.const(np.array(low), np.uint8)
+        return self.node("MatMulInteger", x, raised, zero, up, dtype=np.int32)
 
     def grouped_matmul(self, columns: str, weights: Int64, groups: int, bounds: Range, reach: int) -> str:
         """Windows (N, P, KH * KW, C) times weights (KH, KW, C / groups, O): (N, P, O)."""
@@ -271,8 +273,9 @@ class OnnxBuilder:
             x, zero = self.cast(x, np.int8), self.const(np.array(0), np.int8)
         else:
             x, zero = self._unsigned(x, bounds)
-        planes = self.node("ConvInteger", self.transpose(x, (2, 0, 1)), weights, zero, self.const(np.array(low), np.uint8), dtype=np.int32,
-                           strides=op.stride, dilations=op.dilation, pads=pads, group=op.groups)
+        up = self.const(np.array(low), np.uint8)
+        planes = self.node("ConvInteger", self.transpose(x, (2, 0, 1)), weights, zero, up, dtype=np.int32, strides=op.stride,
+                           dilations=op.dilation, pads=pads, group=op.groups)
         return self.transpose(planes, (1, 2, 0))
 
     def top(self, x: str, k: int) -> str:

@@ -73,14 +73,14 @@ class _Draw:
 
     def kind(self) -> IntType:
         odd = 2 ** self.pick(1, 4) - 1
-        choices = [BIPOLAR, TERNARY, IntType(-odd, odd, 2), unsigned(self.pick(1, 8)), signed(self.pick(2, 8)), signed(self.pick(9, 16)),
+        choices = [BIPOLAR, TERNARY, IntType(-odd, odd, 2), unsigned(self.pick(1, 8)), signed(self.pick(2, 16)),
                    IntType(-self.pick(0, 9), self.pick(1, 300)), IntType(-10, 20, 5), signed(24)]
         return choices[self.pick(0, len(choices) - 1)]
 
     def weights(self, *shape: int) -> NDArray[np.int64]:
-        """Binary, ternary, asymmetric ternary, 4-bit, 8-bit, codebook or 16-bit weights."""
+        """Binary, ternary, asymmetric ternary, 4-bit, 8-bit, codebook, constant or 16-bit weights."""
         sets = [np.array([-1, 1]), np.array([-1, 0, 1]), np.array([-5, 0, 3]), np.arange(-8, 8), np.arange(-128, 128),
-                self.rng.integers(-90, 90, 5), np.arange(-2**15, 2**15)]
+                self.rng.integers(-90, 90, 5), self.rng.integers(-300, 300, 1), np.arange(-2**15, 2**15)]
         weights: NDArray[np.int64] = self.rng.choice(sets[self.pick(0, len(sets) - 1)], shape).astype(np.int64)
         return weights
 
@@ -98,8 +98,9 @@ class _Draw:
     def partner(self, value: str) -> str:
         """Another value that joins element by element, if there is one; else the same."""
         shape = self.shape(value)
-        fitting = [other for other in self.build.values if len(self.shape(other)) == len(shape) and all(
-            m == n or 1 in (m, n) for m, n in zip(self.shape(other), shape, strict=True)) and max(map(abs, self.span(other))) <= _DEEP]
+        alike = [other for other in self.build.values if len(self.shape(other)) == len(shape)
+                 and all(m == n or 1 in (m, n) for m, n in zip(self.shape(other), shape, strict=True))]
+        fitting = [other for other in alike if max(map(abs, self.span(other))) <= _DEEP]
         return str(self.rng.choice(fitting))
 
 
@@ -115,8 +116,9 @@ def _conv_transpose(d: _Draw, x: str) -> Op:
     channels = d.shape(x)[2]
     groups = d.groups(channels)
     stride = (d.pick(1, 3), d.pick(1, 2))
-    return ConvTranspose2d(d.weights(d.pick(1, 3), d.pick(1, 3), channels // groups, groups * d.pick(1, 3)), stride,
-                           (d.pick(1, 2), d.pick(1, 2)), tuple(d.pick(0, 1) for _ in range(4)), tuple(d.pick(0, s - 1) for s in stride), groups)
+    weights = d.weights(d.pick(1, 3), d.pick(1, 3), channels // groups, groups * d.pick(1, 3))
+    pads, extra = tuple(d.pick(0, 1) for _ in range(4)), tuple(d.pick(0, s - 1) for s in stride)
+    return ConvTranspose2d(weights, stride, (d.pick(1, 2), d.pick(1, 2)), pads, extra, groups)
 
 
 def _threshold(d: _Draw, x: str) -> Op:
@@ -132,7 +134,8 @@ def _requant(d: _Draw, x: str) -> Op:
     largest = max(1, *map(abs, d.span(x)))
     least = 31 if rounding == "gemmlowp" else 0
     multiplier = d.rng.integers(-2**12 if d.flip(0.3) else 1, 2**min(31, 58 - largest.bit_length()), c)
-    near = max(0, largest.bit_length() + int(np.abs(multiplier).max()).bit_length() - d.pick(2, 9))  # so that the result has some bits
+    # A shift near the product's width, so that the result has some bits.
+    near = max(0, largest.bit_length() + int(np.abs(multiplier).max()).bit_length() - d.pick(2, 9))
     shift = np.clip(near + d.rng.integers(-2, 3, c), least, 60).astype(np.int64)
     return Requant(multiplier, shift, d.rng.integers(-9, 10, c), rounding, IntType(out.lo, out.hi))
 
@@ -240,12 +243,13 @@ def shrink(graph: Graph, fails: Callable[[Graph], bool]) -> Graph:
 def _cuts(graph: Graph) -> Iterator[Graph]:
     """Graphs with fewer nodes or outputs: each value as the only output, then each value as an input."""
     sizes = (len(graph.nodes), len(graph.inputs), len(graph.outputs))
-    wholes: list[tuple[frozenset[str], tuple[str, ...]]] = [(frozenset(one.value for one in graph.inputs), (node.output,)) for node in graph.nodes]
+    inputs = frozenset(one.value for one in graph.inputs)
+    wholes: list[tuple[frozenset[str], tuple[str, ...]]] = [(inputs, (node.output,)) for node in graph.nodes]
     ends = tuple(one.value for one in graph.outputs)
-    wholes += [(frozenset({*(one.value for one in graph.inputs), node.output}), ends) for node in reversed(graph.nodes)]
-    for inputs, outputs in wholes:
+    wholes += [(inputs | {node.output}, ends) for node in reversed(graph.nodes)]
+    for starts, stops in wholes:
         try:
-            smaller = cut(graph, inputs, outputs)
+            smaller = cut(graph, starts, stops)
         except GraphError:
             continue
         if (len(smaller.nodes), len(smaller.inputs), len(smaller.outputs)) < sizes:

@@ -35,13 +35,13 @@ _INTERFACE = {"source_shape": [], "perm": [], "scale": ["1"], "offset": ["0"], "
 def dumps(graph: Graph) -> str:
     """The text of a graph; the same graph always gives the same text.  Raises FileFormatError if a fraction is too long."""
     plain = codec.encode(graph, lambda number, key, array: array.tolist())
-    types = {value["name"]: f"{value['name']} ({', '.join(map(str, value['shape']))}{',' * (len(value['shape']) == 1)}) {value['type']}"
-             for value in plain["values"]}
+    types = {value["name"]: f"{value['name']} {tuple(value['shape'])!s} {value['type']}" for value in plain["values"]}
     lines = [f"{codec.FORMAT} {codec.VERSION} {graph.name}"]
     lines += [f"input {types[one['value']]}{_interface(one)}" for one in plain["inputs"]]
     for node in plain["nodes"]:
         extra = {key: node[key] for key, default in (("name", node["output"]), ("source", "")) if node[key] != default}
-        lines.append(f"node {types[node['output']]} = {node['op']}({', '.join(node['inputs'])}){_pairs(node['attributes'] | extra)}")
+        call = f"{node['op']}({', '.join(node['inputs'])})"
+        lines.append(f"node {types[node['output']]} = {call}{_pairs(node['attributes'] | extra)}")
     lines += [f"output {one['value']}{_interface(one)}" for one in plain["outputs"]]
     return "\n".join(lines) + "\n"
 
@@ -70,8 +70,8 @@ def loads(text: str) -> Graph:
             continue
         value = _VALUE.match(rest)
         if word not in ("input", "node") or not value:
-            raise FileFormatError(f"{where} is {line[:40]!r}; it must be 'input NAME (SHAPE) TYPE', 'node NAME (SHAPE) TYPE = ...' or "
-                                  "'output NAME'")
+            raise FileFormatError(f"{where} is {line[:40]!r}; it must be 'input NAME (SHAPE) TYPE', "
+                                  "'node NAME (SHAPE) TYPE = ...' or 'output NAME'")
         shape = [int(size) for size in re.findall(r"\d{1,10}", value["shape"])]
         plain["values"].append({"name": value["name"], "shape": shape, "type": value["type"]})
         rest = rest[value.end():]
@@ -82,8 +82,9 @@ def loads(text: str) -> Graph:
         if not call:
             raise FileFormatError(f"{where}: {rest[:40]!r} follows the type; it must be ' = OPERATION(INPUTS)'")
         attributes = _parse_pairs(rest[call.end():], where)
-        plain["nodes"].append({"name": attributes.pop("name", value["name"]), "source": attributes.pop("source", ""), "op": call["op"],
-                               "inputs": re.findall(r"[^\s,]+", call["inputs"]), "output": value["name"], "attributes": attributes})
+        name, source = attributes.pop("name", value["name"]), attributes.pop("source", "")
+        plain["nodes"].append({"name": name, "op": call["op"], "inputs": re.findall(r"[^\s,]+", call["inputs"]),
+                               "output": value["name"], "source": source, "attributes": attributes})
     return codec.decode(plain, _array)
 
 

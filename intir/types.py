@@ -115,9 +115,10 @@ class IntType:
             return True
         if int(values.min()) < self.lo or int(values.max()) > self.hi:
             return False
-        if self.step & (self.step - 1) == 0:  # a power of two: the low bits say it, in any dtype
-            mask = values.dtype.type(min(self.step - 1, np.iinfo(values.dtype).max))
-            return not bool(((values ^ values.dtype.type(self.lo & int(mask))) & mask).any())
+        mask = self.step - 1
+        if self.step & mask == 0 and values.dtype.kind in "iu" and mask <= np.iinfo(values.dtype).max:
+            # A power of two: the low bits say it, in the values' own dtype.
+            return not bool(((values ^ values.dtype.type(self.lo & mask)) & values.dtype.type(mask)).any())
         return not bool(np.any((values.astype(np.int64) - self.lo) % self.step))
 
     @classmethod

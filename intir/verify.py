@@ -17,7 +17,7 @@ from .ops import OPS
 from .ranges import Range
 
 #: Channels of all values together: ranges are kept per channel, so this bounds what a hostile file can make us allocate.
-MAX_CHANNELS = 2**25
+MAX_CHANNELS = 2**24
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.:/\-]{0,199}")
 
@@ -84,8 +84,8 @@ def _shapes(graph: Graph) -> None:
             raise GraphError(f"value '{value.name}' of shape {value.shape} has {value.elements} elements; the limit is 2**31")
         channels += value.shape[-1]
         if channels > MAX_CHANNELS:
-            raise GraphError(f"value '{value.name}' of shape {value.shape} brings the channels of all values to {channels}; the limit is "
-                             "2**25, so split the graph")
+            raise GraphError(f"value '{value.name}' of shape {value.shape} brings the channels of all values to {channels}; "
+                             "the limit is 2**24, so split the graph")
     for node in graph.nodes:
         shapes = [graph.values[value].shape for value in node.inputs]
         try:

@@ -52,7 +52,9 @@ def width_report(graph: Graph) -> list[WidthRow]:
         if not isinstance(op, (MatMul, Conv2d, ConvTranspose2d, L1MatMul, L1Conv2d)):
             continue
         terms = op.weights.size // op.weights.shape[-1]
-        activation, weight = graph.ranges[node.inputs[0]].type.bits, IntType.of(op.weights).bits
+        levels = IntType.of(op.weights)
+        weight = levels.bits if levels.lo == -levels.hi else IntType(levels.lo, levels.hi).bits  # binary and odd levels are coded
+        activation = graph.ranges[node.inputs[0]].type.bits
         rows.append(WidthRow(node.name, op.kind, terms, activation, weight, graph.ranges[node.output].type.bits,
                              2 * max(activation, weight) + math.ceil(math.log2(terms)), graph.values[node.output].elements))
     return rows

@@ -9,6 +9,7 @@ without a bound shows it on a model rebuilt for a batch.
 Ends with 1 if a bound is missed: 100 times qonnx on both networks, onnxruntime's integer kernels on the CNV.
 """
 
+# ruff: noqa: PLC0415 - numpy is imported after the number of BLAS threads is set
 from __future__ import annotations
 
 import argparse
@@ -19,7 +20,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 _PARSER = argparse.ArgumentParser(prog="python -m benchmarks.reference", description="Images per second, side by side.")
-_PARSER.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="threads of every executor (default: all cores, as qonnx has)")
+_PARSER.add_argument("--threads", type=int, default=os.cpu_count() or 1,
+                     help="threads of every executor (default: all cores, as qonnx has)")
 _PARSER.add_argument("--rounds", type=int, default=9, help="interleaved rounds, of which the best counts (default 9)")
 _PARSER.add_argument("--shared", type=Path, default=Path(os.environ.get("BITWRIGHT_SHARED", Path(__file__).parents[3] / "shared")),
                      help="folder that holds models/TFC_1W1A.onnx")
@@ -74,13 +76,14 @@ def main(arguments: list[str] | None = None) -> int:
         _, floats = case.images(batch)
         return lambda: np.asarray(onnx_exec.execute_onnx(model, {source: floats})[result])
 
-    table = Table(title=f"images per second, {options.threads} thread(s) (qonnx: all cores), best of {options.rounds} interleaved rounds")
+    table = Table(title=f"images per second, {options.threads} thread(s) (qonnx: all cores), "
+                        f"best of {options.rounds} interleaved rounds")
     for heading in ("network", "executor", "batch", "images/s", "ours is faster by", "bound", ""):
         table.add_column(heading, justify="left" if heading in ("network", "executor") else "right")
     missed = 0
     for short, case in (("TFC", tfc(options.shared)), ("CNV", cnv())):
         images, bounds = BOUNDS[short]
-        integers, floats = case.images(images)
+        integers, _ = case.images(images)
         integers = integers.astype(np.int8 if integers.min() < 0 else np.uint8)
         session_options = onnxruntime.SessionOptions()
         session_options.intra_op_num_threads = options.threads

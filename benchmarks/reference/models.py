@@ -12,7 +12,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from intir import BIPOLAR, Conv2d, Graph, GraphBuilder, MatMul, MaxPool2d, Op, Reshape, Threshold, unsigned
+from intir import BIPOLAR, Conv2d, Graph, GraphBuilder, MatMul, MaxPool2d, Op, Reshape, Threshold, to_real, unsigned
+from quant.lower import host_input, lower
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,8 @@ class _Qonnx:
 
     def const(self, array: NDArray[Any]) -> str:
         name = f"c{len(self.initializers)}"
-        self.initializers.append(numpy_helper.from_array(np.asarray(array, np.float32 if array.dtype.kind == "f" else np.int64), name))
+        dtype = np.float32 if array.dtype.kind == "f" else np.int64
+        self.initializers.append(numpy_helper.from_array(np.asarray(array, dtype), name))
         return name
 
     def node(self, op: str, *inputs: str, domain: str = "", **attributes: Any) -> str:
@@ -65,7 +67,8 @@ class _Qonnx:
     def model(self, shape: tuple[int, ...], out: str, out_shape: tuple[int, ...]) -> onnx.ModelProto:
         graph = helper.make_graph(self.nodes, "qonnx", [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
                                   [helper.make_tensor_value_info(out, TensorProto.FLOAT, out_shape)], self.initializers)
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13), helper.make_opsetid("qonnx.custom_op.general", 1)])
+        opsets = [helper.make_opsetid("", 13), helper.make_opsetid("qonnx.custom_op.general", 1)]
+        model = helper.make_model(graph, opset_imports=opsets)
         model.ir_version = 8
         return model
 
@@ -135,8 +138,6 @@ def tfc(shared: Path) -> Case:
     path = shared / "models" / "TFC_1W1A.onnx"
     if not path.is_file():
         return _sequential("TFC_built", (28, 28, 1), [*[("dense", 64)] * 3, ("dense", 10)], seed=0)
-    from intir import to_real
-    from quant.lower import host_input, lower
 
     graph = lower(str(path)).graph
 

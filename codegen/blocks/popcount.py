@@ -22,9 +22,9 @@ _PREFIX = {"xilinx": "bw_lut6_", "ecp5": "bw_lut4_"}
 class Popcount(wiring.Component):
     """Combinational population count; latency 0 cycles.
 
-    On a platform with a method ``cell(module_name, verilog_text)`` each cell of the plan is an instance of a Verilog
-    module that is kept apart through synthesis: mapped as one design, the tree would be rebuilt from full adders.
-    Without, cells are Amaranth expressions and the block simulates.
+    On a platform with a method ``cell(module_name, verilog_text)`` each cell of the plan is an instance of a
+    Verilog module that is kept apart through synthesis: mapped as one design, the tree would be rebuilt from
+    full adders. Without, cells are Amaranth expressions and the block simulates.
 
     Parameters
     ----------
@@ -48,6 +48,7 @@ class Popcount(wiring.Component):
         return module_name(self.tree)
 
     def elaborate(self, platform: object) -> Module:
+        """Cells as instances or as expressions, whichever the platform takes; a plain sum without a plan."""
         m = Module()
         tree = self.tree
         if not tree.cells:
@@ -116,8 +117,8 @@ def cell_module(kind: CellKind, family: str) -> tuple[str, str]:
 def _view(kind: CellKind, name: str, guarded: bool) -> dict[str, object]:
     """What the template lays out.
 
-    ``guarded`` adds a table bit above the row that is always 0. Yosys makes the narrower operand of an adder its A,
-    and only A reaches the carry multiplexers without passing a LUT; the row has to be that operand.
+    ``guarded`` adds a table bit above the row that is always 0. Yosys makes the narrower operand of an adder
+    its A, and only A reaches the carry multiplexers without passing a LUT; the row has to be that operand.
     """
     n_pairs, n_bits = sum(g.pairs for g in kind.groups), sum(g.ones + g.twos for g in kind.groups)
     ports = [

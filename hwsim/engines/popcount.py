@@ -1,10 +1,10 @@
 """Counting the ones of a bit vector with few LUTs: the plan of a compressor tree.
 
 A binary multiply-accumulate is an XNOR followed by a population count, so the count *is* the cost of a
-binarized layer. Written as a plain sum, synthesis rebuilds it from full adders and pays about 2.2 six-input LUTs
-a synapse. The tree planned here pays about one.
+binarized layer. Written as a plain sum, synthesis rebuilds it from full adders and pays about 2.2 six-input
+LUTs a synapse. The tree planned here pays about one.
 
-The cells are described in `hwsim.engines.popcount_cells`, the search for a plan in `hwsim.engines.popcount_search`.
+The cells are described in `hwsim.engines.popcount_cells`, the search in `hwsim.engines.popcount_search`.
 
 One parameter object, two realisations: :class:`PopcountTree` plans and evaluates;
 ``codegen.blocks.popcount.Popcount`` takes that object and is the hardware.
@@ -41,7 +41,7 @@ class PopcountTree:
     result: bit ids of the count, lowest first.
     columns: weight of each bit id, as a power of two.
     out_bits: width of the count.
-    luts: LUTs as Yosys counts them (0 for ``generic``: unknown).
+    luts: LUTs as Yosys counts them (an estimate for ``generic``).
     carry_cells: CARRY4 or CCU2C cells.
     levels: cells on the longest path.
 
@@ -62,6 +62,7 @@ class PopcountTree:
 
     @property
     def out_bits(self) -> int:
+        """Width of the count."""
         return self.n_bits.bit_length()
 
     @cached_property
@@ -70,14 +71,17 @@ class PopcountTree:
 
     @property
     def cells(self) -> tuple[Cell, ...]:
+        """The plan, in topological order; empty for ``generic``."""
         return self._plan[0]
 
     @property
     def result(self) -> tuple[int, ...]:
+        """Bit ids of the count, lowest first; empty for ``generic``."""
         return self._plan[1]
 
     @cached_property
     def columns(self) -> dict[int, int]:
+        """Weight of each bit id, as a power of two."""
         weights = dict.fromkeys(range(self.n_bits), 0)
         for cell in self.cells:
             weights |= {bit: cell.column + i for i, bit in enumerate(cell.outputs) if bit != ZERO}
@@ -85,25 +89,30 @@ class PopcountTree:
 
     @property
     def luts(self) -> int:
+        """LUTs as Yosys counts them; for ``generic``, an estimate for four-input LUTs (iCE40: 17, 36, 163 at 8, 16, 64)."""
+        if self.family == "generic":
+            return (5 * self.n_bits + 1) // 2
         return sum(cell.kind.luts(self.family) for cell in self.cells)
 
     @property
     def carry_cells(self) -> int:
+        """CARRY4 or CCU2C cells."""
         width = 4 if self.family == "xilinx" else 2
         return sum(-(-cell.kind.n_outputs // width) for cell in self.cells if cell.kind.is_chain)
 
     @property
     def levels(self) -> int:
+        """Cells on the longest path; 0 for ``generic``: unknown."""
         level: dict[int, int] = dict.fromkeys(range(-1, self.n_bits), 0)
         for cell in self.cells:
             deepest = 1 + max(level[bit] for bit in cell.inputs)
             level |= {bit: deepest for bit in cell.outputs if bit != ZERO}
-        return max(level.values())
+        return max(level.values(), default=0)
 
     def evaluate(self, x: np.ndarray, w: np.ndarray | None = None) -> np.ndarray:
         """Count by walking the cells: the executable form of the plan.
 
-        ``x`` (and ``w``, for an XNOR tree) holds 0 or 1 with shape ``[..., n_bits]``; the answer has shape ``[...]``.
+        ``x`` (and ``w``, for an XNOR tree) holds 0 or 1, shape ``[..., n_bits]``; the answer has shape ``[...]``.
         """
         x = np.asarray(x)
         if (w is None) == self.xnor:
@@ -116,9 +125,12 @@ class PopcountTree:
                 )
         bits = x.astype(np.int64) if w is None else 1 - (x.astype(np.int64) ^ operands[1].astype(np.int64))
         if self.family == "generic":
-            return bits.sum(axis=-1)
+            return np.asarray(bits.sum(axis=-1))
         values = {i: bits[..., i] for i in range(self.n_bits)} | {ZERO: np.zeros(bits.shape[:-1], np.int64)}
         for cell in self.cells:
             driven = cell.kind.evaluate([values[bit] for bit in cell.inputs])
             values |= {bit: value for bit, value in zip(cell.outputs, driven, strict=True) if bit != ZERO}
-        return sum((values[bit] << i for i, bit in enumerate(self.result)), start=values[ZERO])
+        count: np.ndarray = values[ZERO]
+        for i, bit in enumerate(self.result):
+            count = count + (values[bit] << i)
+        return count

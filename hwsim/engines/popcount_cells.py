@@ -2,12 +2,12 @@
 
 Two styles of cell do the work:
 
-- a **table** cell turns up to six LUT inputs into their binary count, one LUT an output bit (three XNOR pairs
-  into two bits; six bits into three);
-- a **chain** cell is an adder on the carry chain whose LUTs are not wasted on ``a ^ b``: column *i* adds one ready
-  *row* bit, which drives the carry multiplexer, and one *table* bit, a function of up to five more inputs that the
-  same LUT computes on its way to ``row ^ table``. Two XNOR pairs, four bits of weight 1 and one bit of weight 2
-  leave as three bits for two LUTs.
+- a **table** cell turns up to six LUT inputs into their binary count, one LUT an output bit (three XNOR
+  pairs into two bits; six bits into three);
+- a **chain** cell is an adder on the carry chain whose LUTs are not wasted on ``a ^ b``: column *i* adds one
+  ready *row* bit, which drives the carry multiplexer, and one *table* bit, a function of up to five more
+  inputs that the same LUT computes on its way to ``row ^ table``. Two XNOR pairs, three bits of weight 1 (row,
+  table input, carry in) and one bit of weight 2 leave as three bits for two LUTs.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ class Group(NamedTuple):
 
     @property
     def n_inputs(self) -> int:
+        """Pairs and bits."""
         return self.pairs + self.ones + self.twos
 
     @property
@@ -50,6 +51,7 @@ class Group(NamedTuple):
 
     @property
     def code(self) -> str:
+        """The group in a module name: p pairs, b ones, d twos, z nothing."""
         return (
             "".join(f"{tag}{n}" for tag, n in (("p", self.pairs), ("b", self.ones), ("d", self.twos)) if n)
             or "z"
@@ -64,8 +66,8 @@ class Group(NamedTuple):
 class CellKind(NamedTuple):
     """The shape of one cell. Equal kinds become instances of one Verilog module.
 
-    Inputs are ordered: the carry in (chains that have one), the row from its lowest column up, then each group's
-    pairs, ones and twos. Outputs are the binary sum, lowest column first.
+    Inputs are ordered: the carry in (chains that have one), the row from its lowest column up, then each
+    group's pairs, ones and twos. Outputs are the binary sum, lowest column first.
 
     Members
     -------
@@ -80,14 +82,17 @@ class CellKind(NamedTuple):
 
     @property
     def is_chain(self) -> bool:
+        """Whether the cell adds to a row on the carry chain."""
         return self.row > 0
 
     @property
     def columns(self) -> int:
+        """Columns that the groups cover."""
         return sum(group.span for group in self.groups)
 
     @property
     def n_outputs(self) -> int:
+        """Sum bits."""
         return max(self.columns, self.row) + 1 if self.is_chain else self.columns
 
     @property

@@ -1,10 +1,10 @@
 """The search for a compressor tree: greedy stages, closed by one adder, over a few dozen strategies.
 
-A tree grows in stages. A stage fills cells with the bits that the stages before it left, best cell first: a cell's
-merit is what it takes away, bits and not yet counted XNOR pairs, per LUT. Before each stage, one carry chain that
-would finish the whole count is tried. Strategies differ in how many pairs are counted by themselves at the start
-(the others are absorbed later by chains), in the worth of a pair against a bit, and in how picky a stage is about
-merit; the cheapest tree wins, a level counting as one percent. All of it is deterministic.
+A tree grows in stages. A stage fills cells with the bits that the stages before it left, best cell first: a
+cell's merit is what it takes away, bits and not yet counted XNOR pairs, per LUT. Before each stage, one carry
+chain that would finish the whole count is tried. Strategies differ in how many pairs are counted by
+themselves at the start (the others are absorbed later by chains), in the worth of a pair against a bit, and in
+how picky a stage is about merit; the cheapest tree wins, a level counting as one percent. All of it is deterministic.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache, lru_cache
 
 from .popcount_cells import ZERO, Cell, CellKind, Group
 
@@ -85,7 +85,7 @@ _LUT6_TABLES = _tables(
 )
 # Sum bits from which Yosys uses carry cells.
 _LEAST_SUM_BITS = {"xilinx": 3, "ecp5": 5}
-# Yosys leaves adders of four sum bits and fewer to LUTs on ECP5, and a chain has to pay for every pair's XNOR.
+# Yosys leaves adders of four sum bits and fewer to LUTs on ECP5, and a chain would pay for every XNOR.
 _LUT4_CHAINS = tuple(
     CellKind((Group(0, 1),) * length, length, carry_in)
     for length in (4, 5, 6, 7, 8, 9)
@@ -151,7 +151,7 @@ class _Tree:
                 yield column
 
     def place(self, kind: CellKind, column: int, row: int | None = None) -> None:
-        """Fill one cell; of its row, only the columns set in ``row`` (default: all) get a bit, the others a zero."""
+        """Fill one cell; of its row, only the columns set in ``row`` (default: all) get a bit."""
         row = (1 << kind.row) - 1 if row is None else row
         inputs: list[int] = []
         for at, (offset, pair) in enumerate(_places(kind)):
@@ -258,9 +258,9 @@ def _closing_chain(tree: _Tree) -> tuple[int, CellKind, int, int] | None:
     return best
 
 
-@lru_cache(maxsize=None)
+@cache
 def _tile(family: str, width: int, pairs: int, left: tuple[int, ...]) -> tuple[tuple[Group, ...], int] | None:
-    """Groups over ``width`` columns that use up all pairs and bits, and a mask of the columns with a row bit."""
+    """Groups over ``width`` columns that use up all pairs and bits, and a mask of the columns with a row."""
     if width <= 0:
         return ((), 0) if not any(left) else None
     best: tuple[tuple[Group, ...], int] | None = None
@@ -288,7 +288,7 @@ def _columns(tiling: tuple[tuple[Group, ...], int]) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class _Strategy:
-    """leaves: pairs-only cells in the first stage. worth: of a pair, in bits. floor: least merit of early stages."""
+    """leaves: pairs-only cells of the first stage. worth: of a pair, in bits. floor: least merit of a stage."""
 
     leaves: int
     worth: float

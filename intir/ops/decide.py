@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from ..onnx_export import OnnxBuilder
 
 
+#: Channels up to which `TopK` compares each with each to bound its places; with more it takes all for possible.
+MAX_COMPARED = 4096
+
+
 @dataclass(frozen=True, eq=False)
 class ArgMax(Op):
     """``y[..., 0] = min {c : x[..., c] = max over channels}``: the first of equals, as ONNX and numpy have it.
@@ -69,6 +73,8 @@ class TopK(Op):
     def range(self, *inputs: Range, shapes: Sequence[Shape]) -> Range:
         (x,) = inputs
         lo, hi = np.zeros(self.k, np.int64), np.full(self.k, len(x.lo) - 1)
+        if len(x.lo) > MAX_COMPARED:
+            return Range(lo, hi)
         # Channel c can be in place j if no more than j others must beat it at its greatest, and at least j can at its least.
         channels = np.arange(len(x.lo))
         best, worst = np.empty_like(channels), np.empty_like(channels)

@@ -123,7 +123,8 @@ class L1Conv2d(Op):
         object.__setattr__(self, "weights", integer_array(self.weights, 4, "L1Conv2d: weights"))
         for name, length, least in (("stride", 2, 1), ("dilation", 2, 1), ("pads", 4, 0)):
             object.__setattr__(self, name, int_tuple(getattr(self, name), length, least, f"L1Conv2d: {name}"))
-        object.__setattr__(self, "pad_value", plain_int(self.pad_value, -2**(MAX_BITS - 2), 2**(MAX_BITS - 2), "L1Conv2d: pad_value"))
+        limit = 2**(MAX_BITS - 2)
+        object.__setattr__(self, "pad_value", plain_int(self.pad_value, -limit, limit, "L1Conv2d: pad_value"))
         object.__setattr__(self, "groups", plain_int(self.groups, 1, 2**31, "L1Conv2d: groups"))
         require(self.weights.shape[3] % self.groups == 0, f"L1Conv2d: {self.weights.shape[3]} outputs do not split into "
                 f"{self.groups} groups; choose a divisor")

@@ -121,7 +121,8 @@ class SumPool2d(Op):
 
     def __post_init__(self) -> None:
         _check(self)
-        object.__setattr__(self, "pad_value", plain_int(self.pad_value, -2**(MAX_BITS - 1), 2**(MAX_BITS - 1), "SumPool2d: pad_value"))
+        limit = 2**(MAX_BITS - 1)
+        object.__setattr__(self, "pad_value", plain_int(self.pad_value, -limit, limit, "SumPool2d: pad_value"))
 
     def shape(self, *shapes: Shape) -> Shape:
         require(math.prod(self.kernel) <= 2**20, f"SumPool2d: a kernel of {self.kernel} is beyond 2**20 taps; split the pool")
@@ -129,14 +130,16 @@ class SumPool2d(Op):
 
     def range(self, *inputs: Range, shapes: Sequence[Shape]) -> Range:
         (x,) = inputs
-        # How many taps of a window meet the input is all that matters: one pattern per count.
+        # The sum is linear in how many taps of a window meet the input, so the least and the greatest count bound it.
         rows, cols = (np.unique((index >= 0).sum(axis=1)) for index in _index(self, shapes[0]))
-        inside = np.unique(np.multiply.outer(rows, cols))
+        counts = np.array([rows[0] * cols[0], rows[-1] * cols[-1]])
+        row_step, col_step = (int(np.gcd.reduce(np.diff(one), initial=0)) for one in (rows, cols))
+        apart = math.gcd(row_step * int(cols[0]), col_step * int(rows[0]), row_step * col_step)
         total = math.prod(self.kernel)
         reach = total * max(x.magnitude, abs(self.pad_value))
         require(reach >> MAX_BITS == 0, f"SumPool2d: a sum can reach {reach}, beyond {MAX_BITS} bits; requantize before it")
-        lo, hi = (inside[:, None] * bound + (total - inside[:, None]) * self.pad_value for bound in (x.lo, x.hi))
-        step = math.gcd(x.pace, int(np.gcd.reduce(lo - lo[0], axis=None)))
+        lo, hi = (counts[:, None] * bound + (total - counts[:, None]) * self.pad_value for bound in (x.lo, x.hi))
+        step = math.gcd(x.pace, apart * int(np.gcd.reduce(x.lo - self.pad_value)))
         return Range(lo.min(axis=0), hi.max(axis=0), step or 1)
 
     def evaluate(self, *inputs: Array, ranges: Sequence[Range]) -> Array:

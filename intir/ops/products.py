@@ -213,8 +213,8 @@ class Conv2d(Weights, Op):
             matrix = weights[..., part].reshape(-1, outputs)
             for images, rows, block in unrolled(view, carrier):
                 acc = (block @ matrix).reshape(images.stop - images.start, -1, view.shape[2], outputs)
-                for first, piece in zip((0, batch - len(x)), unpack(acc, base) if packed else (acc,), strict=False):
-                    piece = then(piece) if then else piece
+                for first, half in zip((0, batch - len(x)), unpack(acc, base) if packed else (acc,), strict=False):
+                    piece = then(half) if then else half
                     if y is None:
                         y = np.empty((batch, *view.shape[1:3], weights.shape[3]), piece.dtype)
                     y[first:][images, rows, :, part] = piece

@@ -66,6 +66,8 @@ class Threshold(Op):
 
     def _levels(self, x: NDArray[np.int64]) -> NDArray[np.int64]:
         """The output for one value per channel; one threshold at a time, so the memory stays that of x."""
+        if len(self.thresholds) == 1:
+            return np.searchsorted(self.thresholds[0], x, side="right").astype(np.int64) * self.out.step + self.out.lo
         count = np.zeros(np.broadcast_shapes(x.shape, (len(self.thresholds),)), np.int64)
         for t in range(self.thresholds.shape[1]):
             count += x >= self.thresholds[:, t]
@@ -176,13 +178,17 @@ class Lookup(Op):
                 "table or clip before it")
         first = (x.lo - self.domain.lo) // self.domain.step
         last = (x.hi - self.domain.lo) // self.domain.step
-        lo, hi, steps = np.empty_like(first), np.empty_like(first), 0
-        for c in range(len(first)):
+        # Channels that read the same part of the same row are alike.
+        levels = self.table.shape[1]
+        key = first * levels + last if len(self.table) == 1 else np.arange(len(first))
+        _, kinds, which = np.unique(key, return_index=True, return_inverse=True)
+        lo, hi, steps = np.empty_like(kinds), np.empty_like(kinds), 0
+        for i, c in enumerate(kinds):
             row = self.table[c if len(self.table) > 1 else 0]
             entries = row[first[c]:last[c] + 1:max(1, x.pace // self.domain.step)]
-            lo[c], hi[c] = entries.min(), entries.max()
-            steps = int(np.gcd(steps, np.gcd.reduce(entries - lo[c])))
-        return Range(lo, hi, steps or 1)
+            lo[i], hi[i] = entries.min(), entries.max()
+            steps = int(np.gcd(steps, np.gcd.reduce(entries - lo[i])))
+        return Range(lo[which], hi[which], steps or 1)
 
     def evaluate(self, *inputs: Array, ranges: Sequence[Range]) -> Array:
         narrow = least_int(int(self.table.min()), int(self.table.max()))

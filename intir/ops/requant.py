@@ -82,7 +82,8 @@ class Requant(Op):
     def __post_init__(self) -> None:
         for name in ("multiplier", "shift", "zero_point"):
             object.__setattr__(self, name, integer_array(getattr(self, name), 1, f"Requant: {name}"))
-        require(self.rounding in NAMES, f"Requant: the rounding '{str(self.rounding)[:40]}' is unknown; choose one of {', '.join(NAMES)}")
+        require(self.rounding in NAMES, f"Requant: the rounding '{str(self.rounding)[:40]}' is unknown; "
+                f"choose one of {', '.join(NAMES)}")
         least = 31 if self.rounding == "gemmlowp" else 0
         require(least <= int(self.shift.min()) and int(self.shift.max()) <= 62, f"Requant: shift goes from {self.shift.min()} to "
                 f"{self.shift.max()}; {self.rounding} takes {least} to 62, so scale the multiplier")

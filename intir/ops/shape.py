@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from ..onnx_export import OnnxBuilder
 
 
+#: Length of the pattern in which a `Reshape` deals channels out up to which it is followed; beyond, all are taken together.
+MAX_PERIOD = 2**23
+
+
 def _gathered(x: Range, source: NDArray[np.int64], target: NDArray[np.int64], channels: int) -> Range:
     """The range where output channel ``target[i]`` receives values of input channel ``source[i]``."""
     lo = np.full(channels, np.iinfo(np.int64).max)
@@ -29,6 +33,11 @@ def _gathered(x: Range, source: NDArray[np.int64], target: NDArray[np.int64], ch
     np.minimum.at(lo, target, x.lo[source])
     np.maximum.at(hi, target, x.hi[source])
     return Range(lo, hi, math.gcd(x.pace, int(np.gcd.reduce(x.lo[source] - lo[target]))) or 1)
+
+
+def _mixed(x: Range, channels: int) -> Range:
+    """The range where every output channel may receive values of every input channel."""
+    return Range.of(x.type, channels)
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,8 +66,11 @@ class Reshape(Op):
         before, after = len(x.lo), self.to[-1]
         if before == after:
             return x
+        period = min(math.lcm(before, after), math.prod(self.to))
+        if period > MAX_PERIOD:
+            return _mixed(x, after)
         # Value i of the flattened tensor has input channel i % before and output channel i % after.
-        index = np.arange(min(math.lcm(before, after), math.prod(self.to)))
+        index = np.arange(period)
         return _gathered(x, index % before, index % after, after)
 
     def evaluate(self, *inputs: Array, ranges: Sequence[Range]) -> Array:
@@ -95,10 +107,7 @@ class Transpose(Op):
         (x,) = inputs
         if self.perm[-1] == len(self.perm) - 1:
             return x
-        channels = np.arange(len(x.lo))
-        one = _gathered(x, channels, np.zeros_like(channels), 1)
-        size = shapes[0][self.perm[-1]]
-        return Range(np.repeat(one.lo, size), np.repeat(one.hi, size), one.step)
+        return _mixed(x, shapes[0][self.perm[-1]])
 
     def evaluate(self, *inputs: Array, ranges: Sequence[Range]) -> Array:
         return inputs[0].transpose(0, *(axis + 1 for axis in self.perm))
@@ -124,7 +133,8 @@ class Concat(Op):
         object.__setattr__(self, "axis", plain_int(self.axis, -8, 7, "Concat: axis"))
 
     def _axis(self, rank: int) -> int:
-        require(-rank <= self.axis < rank, f"Concat: axis {self.axis} does not exist in inputs of {rank} axes; choose an existing one")
+        require(-rank <= self.axis < rank, f"Concat: axis {self.axis} does not exist in inputs of {rank} axes; "
+                "choose an existing one")
         return self.axis % rank
 
     def shape(self, *shapes: Shape) -> Shape:
@@ -173,8 +183,8 @@ class Slice(Op):
         (shape,) = shapes
         require(len(self.start) == len(self.stop) == len(self.step) == len(shape) >= 1
                 and all(a < b <= size for a, b, size in zip(self.start, self.stop, shape, strict=True)),
-                f"Slice: start {self.start}, stop {self.stop}, step {self.step} do not fit an input of shape {shape}; give one of each "
-                "per axis with start < stop <= size")
+                f"Slice: start {self.start}, stop {self.stop}, step {self.step} do not fit an input of shape {shape}; "
+                "give one of each per axis with start < stop <= size")
         return tuple(-((a - b) // s) for a, b, s in zip(self.start, self.stop, self.step, strict=True))
 
     def range(self, *inputs: Range, shapes: Sequence[Shape]) -> Range:
@@ -213,8 +223,8 @@ class Pad(Op):
 
     def shape(self, *shapes: Shape) -> Shape:
         (shape,) = shapes
-        require(len(self.before) == len(self.after) == len(shape) >= 1, f"Pad: before {self.before} and after {self.after} do not fit "
-                f"an input of shape {shape}; give one number per axis")
+        require(len(self.before) == len(self.after) == len(shape) >= 1, f"Pad: before {self.before} and after {self.after} "
+                f"do not fit an input of shape {shape}; give one number per axis")
         return tuple(b + size + a for b, size, a in zip(self.before, shape, self.after, strict=True))
 
     def range(self, *inputs: Range, shapes: Sequence[Shape]) -> Range:
@@ -253,8 +263,8 @@ class ChannelPermute(Op):
 
     def shape(self, *shapes: Shape) -> Shape:
         (shape,) = shapes
-        require(len(shape) >= 1 and shape[-1] == len(self.order), f"ChannelPermute: order has {len(self.order)} channels, but the input "
-                f"has shape {shape}; name every channel")
+        require(len(shape) >= 1 and shape[-1] == len(self.order), f"ChannelPermute: order has {len(self.order)} channels, but "
+                f"the input has shape {shape}; name every channel")
         return shape
 
     def range(self, *inputs: Range, shapes: Sequence[Shape]) -> Range:

@@ -96,7 +96,9 @@ class ConvTranspose2d(Weights, Op):
             matrix = weights[..., part].transpose(2, 0, 1, 3).reshape(per_group, -1)
             spread = (rows_in @ matrix).reshape(n, height, width, kh, kw, split)
             for a, b in np.ndindex(kh, kw):
-                full[:, a * dh:a * dh + (height - 1) * sh + 1:sh, b * dw:b * dw + (width - 1) * sw + 1:sw, part] += spread[:, :, :, a, b]
+                rows_out = slice(a * dh, a * dh + (height - 1) * sh + 1, sh)
+                cols_out = slice(b * dw, b * dw + (width - 1) * sw + 1, sw)
+                full[:, rows_out, cols_out, part] += spread[:, :, :, a, b]
         return full[:, top:top + rows, left:left + cols]
 
     def onnx(self, build: OnnxBuilder, *inputs: str) -> str:

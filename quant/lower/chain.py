@@ -167,4 +167,5 @@ class Normalised(Function):
         return 1
 
     def inverse(self, half: Half, *constants: Any) -> Half:
-        raise LoweringError("it quantizes the output of a Softmax, which the IR does not compute; end the network before the Softmax")
+        raise LoweringError("it quantizes the output of a Softmax, which the IR does not compute; end the network before the "
+                            "Softmax")

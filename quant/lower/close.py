@@ -27,8 +27,9 @@ from intir.types import IntType
 
 from .chain import ALL, NONE, Clip, Function, Half, Linear
 from .context import Context
+from .encoding import Levels, encoding
 from .errors import LoweringError
-from .exact import ONE, Ints, Param, ceil_div, objects
+from .exact import ONE, Ints, ceil_div, objects
 from .inputs import canonical, ir_order
 from .layout import in_own_layout
 from .requant import requant
@@ -58,7 +59,7 @@ class Column:
         return math.prod(directions)
 
     def inverse(self, half: Half, side: int = 0) -> Half:
-        """The arguments for which the chain's value lies in a half-line; `side` chooses an end of an enclosure."""
+        """Arguments for which the chain's value lies in a half-line; `side` chooses an end of an enclosure."""
         for function, constants in reversed(self.functions):
             if isinstance(function, Smooth):
                 half = function.enclosed(half, side, *constants)
@@ -110,7 +111,7 @@ def close(ctx: Context, act: Act, steps: Steps) -> Act:
         If the quantizer or the functions before it vary inside a channel, or are not monotone.
     """
     act = act.via(ctx.node).linear(steps.factor, steps.summand)
-    if isinstance(act.carrier, Source) and ctx.spec is None:
+    if isinstance(act.carrier, Source) and act.carrier.spec is None:
         return _host_input(ctx, act, steps)
     if isinstance(act.carrier, Source):
         act = ctx.settled(act)
@@ -123,9 +124,8 @@ def close(ctx: Context, act: Act, steps: Steps) -> Act:
     act, columns = _rising(ctx, act, steps, columns)
     assert isinstance(act.carrier, Carrier)
     proven = ctx.range(act.carrier.name())
-    table = _thresholds(columns, proven)
-    lo, step, table = _reachable(table, steps.lo, proven)
-    return _identity(act, steps, lo, step, table, proven) or _threshold(ctx, act, steps, columns, lo, step, table, proven)
+    table = _reachable(_thresholds(columns, proven), steps.lo, columns, proven)
+    return _identity(act, steps, table) or _step_node(ctx, act, steps, table)
 
 
 def extent(ctx: Context, act: Act) -> tuple[Fraction, Fraction]:
@@ -139,9 +139,10 @@ def extent(ctx: Context, act: Act) -> tuple[Fraction, Fraction]:
         columns = _columns(act, steps)
     if columns is None:
         raise LoweringError("its scale, or a constant in front of it, varies inside a channel; use one value per channel")
+    assert isinstance(act.carrier, Carrier)
     proven = ctx.range(act.carrier.name())
-    ends = [column.at(Fraction(end)) for column, *both in zip(columns * (len(proven.lo) // len(columns)), proven.lo.tolist(),
-                                                              proven.hi.tolist(), strict=True) for end in both]
+    spread_out = columns * (len(proven.lo) // len(columns))
+    ends = [column.at(Fraction(int(bounds[c]))) for c, column in enumerate(spread_out) for bounds in (proven.lo, proven.hi)]
     return min(ends), max(ends)
 
 
@@ -225,112 +226,83 @@ def _thresholds(columns: list[Column], proven: Range) -> Ints:
     return np.array(table, np.int64)
 
 
-def _reachable(table: Ints, lo: int, proven: Range) -> tuple[int, int, Ints]:
-    """Drop levels that no channel reaches, as far as the rest stays equally spaced.
+@dataclass(frozen=True, eq=False)
+class Table:
+    """A quantizer as a function of reachable integers.
 
-    Returns
-    -------
-    (lowest level, distance of levels, thresholds (C or 1, T))
+    Parameters
+    ----------
+    thresholds : int64 (C or 1, T)
+        The least reachable integer from which each level but the lowest holds; above all integers where none does.
+    levels : Levels
+    columns : list of Column, C or 1
+    proven : Range
+        Of the integers.
     """
+
+    thresholds: Ints
+    levels: Levels
+    columns: list[Column]
+    proven: Range
+
+
+def _reachable(table: Ints, lo: int, columns: list[Column], proven: Range) -> Table:
+    """Drop levels that no channel reaches, as far as the rest stays equally spaced."""
     bottom = proven.lo if len(table) > 1 else proven.lo.min(keepdims=True)
     top = proven.hi if len(table) > 1 else proven.hi.max(keepdims=True)
     edges = np.concatenate([bottom[:, None], table, top[:, None] + 1], axis=1)
     reached = np.flatnonzero((np.diff(edges, axis=1) > 0).any(axis=0))
     if len(reached) == 1:  # a constant; a type of one level has no thresholds, so a neighbour stays
         first = min(int(reached[0]), table.shape[1] - 1)
-        return lo + first, 1, np.ascontiguousarray(table[:, first:first + 1])
+        return Table(np.ascontiguousarray(table[:, first:first + 1]), Levels(lo + first, 1, 2), columns, proven)
     kept = IntType.of(reached.astype(np.int64))
-    levels = np.arange(kept.lo, kept.hi + 1, kept.step)
-    return lo + kept.lo, kept.step, np.ascontiguousarray(table[:, levels[1:] - 1])
+    indices = np.arange(kept.lo, kept.hi + 1, kept.step)
+    return Table(np.ascontiguousarray(table[:, indices[1:] - 1]), Levels(lo + kept.lo, kept.step, kept.levels), columns, proven)
 
 
-def _identity(act: Act, steps: Steps, lo: int, step: int, table: Ints, proven: Range) -> Act | None:
+def _identity(act: Act, steps: Steps, table: Table) -> Act | None:
     """The activation itself, where each reachable integer has a level of its own and levels follow one by one."""
-    kind = proven.type
-    if kind.levels > table.shape[1] + 1 or kind.levels > 2**16 or kind.levels == 1:
+    kind, levels, proven = table.proven.type, table.levels, table.proven
+    if kind.levels > levels.count or kind.levels == 1:
         return None
-    firsts, shared = [], len(table) == 1
-    for c in range(len(table)):
+    firsts, shared = [], len(table.thresholds) == 1
+    stride = kind.step if shared else proven.step
+    for c, row in enumerate(table.thresholds):
         low, high = (kind.lo, kind.hi) if shared else (int(proven.lo[c]), int(proven.hi[c]))
-        stride = kind.step if shared else proven.step
-        active = table[c][(table[c] > low) & (table[c] <= high)]
+        active = row[(row > low) & (row <= high)]
         if not np.array_equal(active, np.arange(low + stride, high + 1, stride)):
             return None
-        firsts.append(lo + step * int((table[c] <= low).sum()) - Fraction(low * step, stride))
-    assert isinstance(act.carrier, Carrier)
-    slope = Fraction(step, kind.step if shared else proven.step)
+        firsts.append(levels.lo + levels.step * int((row <= low).sum()) - Fraction(low * levels.step, stride))
     first = spread(objects(firsts), act.where, len(firsts))
-    return Act(act.carrier, act.where, objects(steps.scale * slope), objects(steps.scale * first + steps.offset), (),
-               act.trail)
+    scale = objects(steps.scale * Fraction(levels.step, stride))
+    return replace(act, scale=scale, offset=objects(steps.scale * first + steps.offset), chain=())
 
 
-def encoding(lo: int, step: int, levels: int, scale: Param, offset: Param) -> tuple[IntType, Fraction | None]:
-    """Choose the integers that stand for the levels ``q = lo + k * step`` with meaning ``q * scale + offset``.
-
-    Zero-based meaning (integer 0 is real 0) is preferred, for it keeps bipolar, ternary and padded tensors simple; but
-    not where it costs bits: an asymmetric unsigned quantizer keeps its 8 bits and gets an offset.
-
-    Returns
-    -------
-    (type, shrink) : ``real = integer * scale * shrink`` with shrink not None; with None ``integer = k``.
-    """
-    plain = IntType(0, levels - 1)
-    ratios = {o / s for o, s in zip(*(array.ravel() for array in np.broadcast_arrays(offset, scale)), strict=True)}
-    if len(ratios) != 1:
-        return plain, None
-    (ratio,) = ratios
-    first, distance = lo * ratio.denominator + ratio.numerator, step * ratio.denominator
-    common = math.gcd(first, distance)
-    first, distance = first // common, distance // common
-    last = first + distance * (levels - 1)
-    if max(abs(first), abs(last)) >= 2**31:
-        return plain, None
-    centred = IntType(first, last, distance)
-    if centred.bits > plain.bits or (centred.step > 1 and first != -last):
-        return plain, None
-    return centred, Fraction(common, ratio.denominator)
-
-
-def meaning(kind: IntType, shrink: Fraction | None, lo: int, step: int, scale: Param, offset: Param) -> tuple[Param, Param]:
-    """Scale and offset of the integers that `encoding` chose."""
-    if shrink is None:
-        return objects(scale * step), objects(scale * lo + offset)
-    return objects(scale * shrink), objects(scale * 0)
-
-
-def _threshold(ctx: Context, act: Act, steps: Steps, columns: list[Column], lo: int, step: int, table: Ints, proven: Range) -> Act:
+def _step_node(ctx: Context, act: Act, steps: Steps, table: Table) -> Act:
+    """Add a Requant if one is exact, else a Threshold."""
     assert isinstance(act.carrier, Carrier)
-    kind, shrink = encoding(lo, step, table.shape[1] + 1, steps.scale, steps.offset)
-    if len(table) > 1 and bool((table == table[0]).all()):
-        table = table[:1]
-    requantized = _requant(ctx, act, columns, steps, step, kind, shrink, table, proven)
-    if requantized is not None:
-        scale, offset = meaning(kind, shrink, lo, step, steps.scale, steps.offset)
-        return fresh(requantized, act.carrier.shape, act.where, scale, offset)
-    channels = "for all channels" if len(table) == 1 else f"for each of {len(table)} channels"
-    name = ctx.emit(Threshold(table, kind), [act.carrier.name()], act.trail,
-                    f"Threshold, {table.shape[1]} {channels}, from {proven.type} to {kind}")
-    scale, offset = meaning(kind, shrink, lo, step, steps.scale, steps.offset)
+    chosen = encoding(table.levels, steps.scale, steps.offset)
+    name, proven = act.carrier.name(), table.proven
+    found = None
+    if all(column.slope is not None for column in table.columns):
+        slopes = [Fraction(column.slope or 0) * chosen.per_level for column in table.columns]
+        found = requant(table.thresholds, chosen.type, slopes, proven)
+    if found is not None:
+        scaler, op = found
+        multipliers = op.multiplier
+        if scaler is not None:
+            name, multipliers = ctx.emit(scaler, [name], act.trail, "ScaleChannels in front of a Requant"), scaler.multiplier
+        name = ctx.emit(op, [name], act.trail, f"Requant, multipliers up to {multipliers.max()}, shifts up to {op.shift.max()}, "
+                        f"from {proven.type} to {chosen.type}")
+    else:
+        rows = table.thresholds
+        if len(rows) > 1 and bool((rows == rows[0]).all()):
+            rows = rows[:1]
+        channels = "for all channels" if len(rows) == 1 else f"for each of {len(rows)} channels"
+        name = ctx.emit(Threshold(rows, chosen.type), [name], act.trail,
+                        f"Threshold, {rows.shape[1]} {channels}, from {proven.type} to {chosen.type}")
+    scale, offset = chosen.meaning(table.levels, steps.scale, steps.offset)
     return fresh(name, act.carrier.shape, act.where, scale, offset)
-
-
-def _requant(ctx: Context, act: Act, columns: list[Column], steps: Steps, step: int, kind: IntType, shrink: Fraction | None,
-             table: Ints, proven: Range) -> str | None:
-    """Add a Requant if one is exact; returns its value's name."""
-    assert isinstance(act.carrier, Carrier)
-    # v counts levels of distance 1; the integers of the output are `step` of them apart, or as `encoding` shrank them
-    per_level = Fraction(1, step) if shrink is None else 1 / shrink
-    if any(column.slope is None for column in columns):
-        return None
-    found = requant(table, kind, [Fraction(column.slope or 0) * per_level for column in columns[:len(table)]], proven)
-    if found is None:
-        return None
-    scaler, op = found
-    name, multipliers = act.carrier.name(), op.multiplier
-    if scaler is not None:
-        name, multipliers = ctx.emit(scaler, [name], act.trail, "ScaleChannels in front of a Requant"), scaler.multiplier
-    return ctx.emit(op, [name], act.trail, f"Requant, multipliers up to {multipliers.max()}, shifts up to {op.shift.max()}, "
-                    f"from {proven.type} to {kind}")
 
 
 def _host_input(ctx: Context, act: Act, steps: Steps) -> Act:
@@ -354,8 +326,10 @@ def _host_input(ctx: Context, act: Act, steps: Steps) -> Act:
     if directions == {-1}:  # count the other way round: at least k from below is less than k from above
         halves = [[_complement(half) for half in reversed(row)] for row in halves]
         lo, scale = -(lo + len(steps.bounds[0])), objects(-scale)
-    kind, shrink = encoding(lo, 1, len(halves[0]) + 1, scale, offset)
-    scale, offset = meaning(kind, shrink, lo, 1, scale, offset)
+    levels = Levels(lo, 1, len(halves[0]) + 1)
+    chosen = encoding(levels, scale, offset)
+    kind = chosen.type
+    scale, offset = chosen.meaning(levels, scale, offset)
     thresholds = tuple(tuple(_finite(half) for half in row) for row in halves)
     strict = tuple(tuple(half.kind == "gt" for half in row) for row in halves)
     if len(set(thresholds)) == len(set(strict)) == 1:

@@ -15,7 +15,7 @@ from intir.types import IntType
 
 from .errors import LoweringError
 from .exact import ZERO, Ints, Param, objects
-from .inputs import InputSpec, placed
+from .inputs import placed
 from .tensors import Act, Carrier, Source, fresh, spread
 
 
@@ -53,15 +53,12 @@ class Context:
     builder : GraphBuilder
     channels_first : bool
         Whether three-dimensional tensors are (N, C, L): true in networks with convolutions.
-    spec : InputSpec or None
-        What ``--input`` says.
     node : str
         Name of the ONNX node that is being lowered.
     """
 
     builder: GraphBuilder
     channels_first: bool
-    spec: InputSpec | None
     node: str = ""
     report: list[Record] = field(default_factory=list)
     _taken: set[str] = field(default_factory=set)
@@ -105,16 +102,17 @@ class Context:
         """
         carrier = act.carrier
         if isinstance(carrier, Source):
-            if self.spec is None:
+            if carrier.spec is None:
                 raise LoweringError(
                     f"the float input '{carrier.name}' reaches it without a quantizer" +
                     (" (another quantizer reads it, too)" if carrier.name in self._placed else "") +
                     "; say which integers stand for it with --input (for example --input u8/255), or start the network with "
                     "one Quant or BipolarQuant")
             if carrier.name not in self._placed:
-                self._place(act, carrier, self.spec.type, Affine((self.spec.scale,)), HostStep(self.spec.text, self.spec.scale))
+                self._place(act, carrier, carrier.spec.type, Affine((carrier.spec.scale,)),
+                            HostStep(carrier.spec.text, carrier.spec.scale))
             made, position = self._placed[carrier.name]
-            return replace(act, carrier=made, where=position[act.where], scale=objects(act.scale * self.spec.scale))
+            return replace(act, carrier=made, where=position[act.where], scale=objects(act.scale * carrier.spec.scale))
         name = carrier.name()
         scale = act.scale
         if carrier.negated is not None:

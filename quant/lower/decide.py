@@ -99,11 +99,12 @@ def _common(ctx: Context, act: Act, scale: Param, offset: Param) -> str:
     assert isinstance(act.carrier, Carrier)
     name = act.carrier.name()
     base = min(Fraction(one) for one in offset)
-    unit = rational_gcd([*scale, *(one - base for one in offset)])
+    unit = rational_gcd([*scale, *(one - base for one in offset)]) or Fraction(1)
     factors, summands = [int(one / unit) for one in scale], [int((one - base) / unit) for one in offset]
     worst = max(abs(one) for one in factors) * max(1, ctx.range(name).magnitude) + max(summands)
     if worst >= 2**MAX_BITS:
-        raise LoweringError(f"the channels that it compares have scales and offsets without a small common unit (their integers would "
+        raise LoweringError(f"the channels that it compares have scales and offsets without a small common unit (their integers "
+                            f"would "
                             f"need {worst.bit_length()} bits, and the limit is {MAX_BITS}); use one scale for all channels")
     factors, summands = (values if len(set(values)) > 1 else values[:1] for values in (factors, summands))
     return ctx.emit(ScaleChannels(np.array(factors, np.int64), np.array(summands, np.int64)), [name], act.trail,

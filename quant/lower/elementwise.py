@@ -118,7 +118,8 @@ def _batchnorm(ctx: Context, node: OnnxNode) -> Act:
     gamma, beta, mean, var = (node.const(i, what) for i, what in enumerate(("scale", "bias", "mean", "variance"), 1))
     epsilon = np.float32(node.attribute("epsilon", 1e-5))
     if len(act.shape) < 2 or any(one.shape != (act.shape[1],) for one in (gamma, beta, mean, var)):
-        raise LoweringError(f"its constants have shapes {[one.shape for one in (gamma, beta, mean, var)]}, but the tensor has shape "
+        raise LoweringError(f"its constants have shapes {[one.shape for one in (gamma, beta, mean, var)]}, but the tensor has "
+                            f"shape "
                             f"{act.shape}; they must have one number per channel")
     with np.errstate(all="ignore"):
         sigma = np.sqrt(var.floats() + epsilon)

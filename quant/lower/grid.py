@@ -1,8 +1,8 @@
-"""Weights as integers: the coarsest grid per output channel that holds every exact weight.
+"""Weights as integers: the coarsest grid per output channel on which every weight lies exactly.
 
 A column of real weights, each an exact rational, is ``integers * unit`` with the greatest possible unit: the rational
-gcd of the column.  Quantized weights give their levels (or a fraction of them), float weights give numbers of 24 bits
-and more, which is how unquantized layers are found.
+gcd of the column, or of all columns that have the same quantization scale.  Quantized weights give their levels (or a
+fraction of them); float weights give numbers of 24 bits and more, which is how unquantized layers are found.
 """
 
 from __future__ import annotations
@@ -62,11 +62,14 @@ def _aligned_columns(base: Array, scale: Param, offset: Param) -> tuple[Ints, Pa
         ratio = Fraction(offsets[n]) / worth if worth else ZERO
         if max(abs(ratio.numerator), ratio.denominator) * (int(np.abs(base[:, n]).max(initial=0)) + 1) >= 2**62:
             _check(2**62)
-        column = base[:, n] * ratio.denominator + ratio.numerator
-        common = int(np.gcd.reduce(column))
-        unit = worth * common / ratio.denominator
-        integers[:, n] = column // (common or 1) * (1 if unit >= 0 else -1)
-        units[n] = abs(unit) or abs(worth) or ONE
+        integers[:, n] = (base[:, n] * ratio.denominator + ratio.numerator) * (1 if worth >= 0 else -1)
+        units[n] = abs(worth) / ratio.denominator
+    # Columns that share a unit are divided by one number, so that they share a scale behind the product, too.
+    for unit in set(units):
+        alike = units == unit
+        common = int(np.gcd.reduce(integers[:, alike], axis=None)) or 1
+        integers[:, alike] //= common
+        units[alike] = unit * common or ONE
     _check(int(np.abs(integers).max(initial=0)))
     return integers, units
 

@@ -89,11 +89,13 @@ def _scaled(x: NDArray[np.float64], scale: Fraction, description: str, value: Va
     if outside.any():
         way = "pass integers (astype uint8) or divide by the scale first" if whole else "rescale the input"
         low, high = float(lo * scale), float(hi * scale)
-        raise LoweringError(f"the input holds floats from {x.min():g} to {x.max():g}, but {description} covers {low:g} to {high:g}; {way}")
+        raise LoweringError(f"the input holds floats from {x.min():g} to {x.max():g}, but {description} covers {low:g} to "
+                            f"{high:g}; {way}")
     worst = np.abs(integers - nearest)
     if worst.size and float(worst.max()) > TOLERANCE:
         at = x.ravel()[int(worst.argmax())]
-        raise LoweringError(f"the input holds {at:.9g}, which is no integer times {scale} ({description}); pass integers, or floats that "
+        raise LoweringError(f"the input holds {at:.9g}, which is no integer times {scale} ({description}); pass integers, or "
+                            f"floats that "
                             "are integers times that scale")
     return nearest.astype(np.int64)
 

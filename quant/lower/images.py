@@ -55,7 +55,8 @@ def _resize(node: OnnxNode, shape: Shape) -> Move:
     place = "asymmetric" if old else str(node.attribute("coordinate_transformation_mode", "half_pixel"))
     nearest = "floor" if old else str(node.attribute("nearest_mode", "round_prefer_floor"))
     if place not in _PLACES or nearest not in _NEAREST:
-        raise LoweringError(f"its modes '{place}' and '{nearest}' are not supported; use {', '.join(_PLACES)} and {', '.join(_NEAREST)}")
+        raise LoweringError(f"its modes '{place}' and '{nearest}' are not supported; use {', '.join(_PLACES)} and "
+                            f"{', '.join(_NEAREST)}")
     lines = [np.array([min(max(_NEAREST[nearest](_PLACES[place](Fraction(i), scale, size, out)), 0), size - 1) for i in range(out)],
                       np.int64) for scale, size, out in zip(scales, shape, sizes, strict=True)]
 
@@ -102,7 +103,8 @@ def _split(node: OnnxNode, shape: Shape) -> list[Move]:
         each = -(-shape[axis] // node.outputs)
         parts = [min(each, shape[axis] - i * each) for i in range(node.outputs)]
     if sum(parts) != shape[axis] or min(parts) < 1 or len(parts) != node.outputs:
-        raise LoweringError(f"its parts {parts} do not add up to axis {axis} of a tensor of shape {shape}; export the network again")
+        raise LoweringError(f"its parts {parts} do not add up to axis {axis} of a tensor of shape {shape}; export the network "
+                            f"again")
     ends = np.cumsum(parts).tolist()
     return [_part(axis, end - size, end) for size, end in zip(parts, ends, strict=True)]
 

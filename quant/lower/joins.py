@@ -5,8 +5,8 @@ Activations with different scales are added on their greatest common unit, exact
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
+from fractions import Fraction
 
 import numpy as np
 
@@ -15,9 +15,9 @@ from intir import Add, Concat, Mul, Op, Pad, Sub
 from .context import Context
 from .elementwise import add_const, mul_const
 from .errors import LoweringError
-from .exact import Param, aligned, objects, rational_gcd
+from .exact import ONE, Param, filled, objects, rational_gcd
 from .inputs import canonical
-from .layout import in_own_layout, own_shape
+from .layout import in_own_layout
 from .node import OnnxNode, lowers
 from .realise import channels_of, integers_of, on_grid, zero_based
 from .tensors import Act, Carrier, Shape, fresh, spread
@@ -37,7 +37,7 @@ def _add(ctx: Context, node: OnnxNode) -> Act:
     b, (sb, ob) = channels_of(ctx, b, b.scale, b.offset)
     channels = max(len(sa), len(sb))
     sa, oa, sb, ob = (np.broadcast_to(one, (channels,)) for one in (sa, oa, sb, ob))
-    units = objects([rational_gcd([abs(x), abs(y)]) for x, y in zip(sa, sb, strict=True)])
+    units = objects([rational_gcd([abs(x), abs(y)]) or ONE for x, y in zip(sa, sb, strict=True)])
     # b keeps its own sign where that saves a ScaleChannels: a - b is a Sub, and -a + b a Sub the other way round.
     signs = [1 if bool((s < 0).sum() * 2 <= channels) else -1 for s in (sa, sb * sign)]
     if signs == [-1, -1]:
@@ -107,30 +107,30 @@ def _concat(ctx: Context, node: OnnxNode) -> Act:
         raise LoweringError(f"shapes {[part.shape for part in parts]} can't be joined along axis {axis}; export the network again")
     shape = (*parts[0].shape[:axis], sum(part.shape[axis] for part in parts), *parts[0].shape[axis + 1:])
     where = canonical(shape, ctx.channels_first)
-    order = np.moveaxis(np.arange(rank)[None], 0, 0)[0].tolist()
-    ir_axes = [*order[2:], 1] if len(own_shape(ctx, parts[0])) == rank - 1 and _last_is_channel(ctx, rank) else order[1:]
-    ir_axis = ir_axes.index(axis)
+    ir_axis = _ir_axes(ctx, rank).index(axis)
     if ir_axis != rank - 2:
         vectors = []
         for i, part in enumerate(parts):
-            parts[i], found = channels_of(ctx, part, part.scale, part.offset)
-            vectors.append(found)
+            parts[i], pair = channels_of(ctx, part, part.scale, part.offset)
+            vectors.append(pair)
         base = vectors[0][1]
-        units = objects([rational_gcd([*(v[0][c] for v in vectors), *(v[1][c] - base[c] for v in vectors)])
+        units = objects([rational_gcd([*(v[0][c] for v in vectors), *(v[1][c] - base[c] for v in vectors)]) or ONE
                          for c in range(len(base))])
         parts = [on_grid(ctx, part, units, base, "to the unit of all parts of a Concat") for part in parts]
     names = [part.carrier.name() for part in parts if isinstance(part.carrier, Carrier)]
     name = ctx.emit(Concat(ir_axis), names, (*(one for part in parts for one in part.trail), node.name), f"Concat of {len(parts)}")
     if ir_axis != rank - 2:
         return fresh(name, ctx.builder.values[name].shape, where, parts[0].scale, parts[0].offset)
-    scale, offset = (objects(np.concatenate([channels_of(ctx, part, param)[1][0] for part, param in zip(parts, params, strict=True)]))
-                     for params in ([part.scale for part in parts], [part.offset for part in parts]))
+    found = [channels_of(ctx, part, part.scale, part.offset)[1] for part in parts]
+    scale, offset = (objects(np.concatenate([vectors[i] for vectors in found])) for i in (0, 1))
     channels = shape[axis]
     return fresh(name, ctx.builder.values[name].shape, where, spread(scale, where, channels), spread(offset, where, channels))
 
 
-def _last_is_channel(ctx: Context, rank: int) -> bool:
-    return rank > 3 or (rank == 3 and ctx.channels_first)
+def _ir_axes(ctx: Context, rank: int) -> list[int]:
+    """The ONNX axes of a tensor in the order of the IR's: channels last."""
+    channels_first = rank > 3 or (rank == 3 and ctx.channels_first)
+    return [*range(2, rank), 1] if channels_first else list(range(1, rank))
 
 
 @lowers("Pad")
@@ -153,22 +153,20 @@ def _pad(ctx: Context, node: OnnxNode) -> Act:
         raise LoweringError(f"its pads {pads} are negative, which cuts values off; use Slice")
     if str(node.attribute("mode", "constant")) != "constant":
         raise LoweringError(f"its mode is '{node.attribute('mode')}'; only constant padding is supported")
-    value = node.const(2, "value").param() if node.has(2) else objects([node.attribute("value", 0.0)])
+    value = node.const(2, "value").scalar("its value") if node.has(2) else Fraction(float(node.attribute("value", 0.0)))
     act = in_own_layout(ctx, integers_of(ctx, act))
-    at = aligned(objects([one if isinstance(one, type(act.scale.ravel()[0])) else type(act.scale.ravel()[0])(one)
-                          for one in value.ravel()], (1,) * rank), act.shape)
+    at = filled(value, rank)
     act, (scale, offset, bases) = channels_of(ctx, act, act.scale, act.offset, at)
     integers = {(b - o) / s for b, o, s in zip(bases, offset, scale, strict=True)}
     if len(integers) == 1 and next(iter(integers)).denominator == 1:
         integer = int(next(iter(integers)))
     else:
         act, integer = zero_based(ctx, act, at, "so that an integer stands for the padding's value"), 0
-    order = [*range(2, rank), 1] if _last_is_channel(ctx, rank) else list(range(1, rank))
+    order = _ir_axes(ctx, rank)
     before, after = tuple(pads[axis] for axis in order), tuple(pads[axis + rank] for axis in order)
     if order[-1] == 1 and (pads[1] or pads[1 + rank]) and (act.scale.size > 1 or act.offset.size > 1):
         raise LoweringError("it pads channels that have different scales; use one scale for all channels")
     assert isinstance(act.carrier, Carrier)
     name = ctx.emit(Pad(before, after, integer), [act.carrier.name()], (*act.trail, node.name), f"Pad with {integer}")
     shape = tuple(size + pads[axis] + pads[axis + rank] for axis, size in enumerate(act.shape))
-    assert math.prod(shape) == ctx.builder.values[name].elements
     return fresh(name, ctx.builder.values[name].shape, canonical(shape, ctx.channels_first), act.scale, act.offset)

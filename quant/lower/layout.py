@@ -7,6 +7,7 @@ Transpose - Reshape.  Anything else is refused.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import replace
@@ -85,7 +86,7 @@ def _moves(index: Ints, source: Shape) -> Iterator[tuple[Op, str]]:
     digits = _digits(flat)
     if flat.size == size and digits is not None:
         by_stride = sorted(range(len(digits)), key=lambda i: -digits[i][1])
-        if all(digits[a][1] == digits[b][0] * digits[b][1] for a, b in zip(by_stride, by_stride[1:], strict=False)):
+        if all(digits[a][1] == digits[b][0] * digits[b][1] for a, b in itertools.pairwise(by_stride)):
             inner = tuple(digits[i][0] for i in by_stride)
             perm = tuple(by_stride.index(i) for i in range(len(digits)))
             if inner != source:
@@ -94,7 +95,8 @@ def _moves(index: Ints, source: Shape) -> Iterator[tuple[Op, str]]:
             if tuple(inner[axis] for axis in perm) != shape:
                 yield Reshape(shape), f"Reshape to {shape}"
             return
-    raise LoweringError(f"it needs the values of a tensor of shape {source} in an order that the IR's operations do not give (as {shape}); "
+    raise LoweringError(f"it needs the values of a tensor of shape {source} in an order that the IR's operations do not give (as "
+                        f"{shape}); "
                         "move the operators that reorder values in front of a quantizer, or remove them")
 
 
@@ -117,8 +119,10 @@ def _cut_and_repeated(axes: list[Ints], source: Shape, shape: Shape) -> Iterator
         repeat = int(changes[0]) if changes.size else (1 if line.size == 1 else line.size)
         single = line[::repeat]
         strides = np.diff(single)
-        if not np.array_equal(np.repeat(single, repeat), line) or (strides.size and (strides[0] <= 0 or bool((strides != strides[0]).any()))):
-            raise LoweringError(f"it picks positions {line[:8].tolist()} ... along an axis, which is neither a slice with a positive step nor "
+        even = not strides.size or (strides[0] > 0 and bool((strides == strides[0]).all()))
+        if not even or not np.array_equal(np.repeat(single, repeat), line):
+            raise LoweringError(f"it picks positions {line[:8].tolist()} ... along an axis, which is neither a slice with a "
+                                f"positive step nor "
                                 "a repetition; hardware has no such order")
         kept.append((int(single[0]), int(single[-1]) + 1, int(strides[0]) if strides.size else 1))
         repeats.append(repeat)
@@ -127,7 +131,8 @@ def _cut_and_repeated(axes: list[Ints], source: Shape, shape: Shape) -> Iterator
         yield Slice(start, stop, step), f"Slice {start} to {stop}"
     if any(repeat != 1 for repeat in repeats):
         if len(shape) != 3 or repeats[2] != 1:
-            raise LoweringError(f"it repeats values {tuple(repeats)} times along the axes of {shape}; only rows and columns can be repeated")
+            raise LoweringError(f"it repeats values {tuple(repeats)} times along the axes of {shape}; only rows and columns can be "
+                                f"repeated")
         yield Upsample((repeats[0], repeats[1])), f"Upsample {repeats[0]} x {repeats[1]}"
 
 

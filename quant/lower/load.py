@@ -43,7 +43,7 @@ def load(path_or_model: str | os.PathLike[str] | ModelProto) -> tuple[ModelProto
     if model.functions:
         try:
             model = inliner.inline_local_functions(model)
-        except Exception as error:  # noqa: BLE001  the inliner raises bare RuntimeErrors from C++ on malformed functions
+        except Exception as error:  # the inliner raises bare RuntimeErrors from C++ on malformed functions
             raise LoweringError(f"'{name}' has local functions that can't be inlined ({_short(error)}); "
                                 "export it without them") from None
     if model.graph.sparse_initializer:

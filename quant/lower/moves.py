@@ -30,7 +30,8 @@ def moves(*op_types: str) -> Callable[[Rule], Rule]:
             act = node.act()
             moved = act.moved(rule(node, act.shape))
             if not moved.shape or moved.shape[0] != 1:
-                raise LoweringError(f"it makes a tensor of shape {moved.shape} from {act.shape}, which mixes the batch axis with others; "
+                raise LoweringError(f"it makes a tensor of shape {moved.shape} from {act.shape}, which mixes the batch axis with "
+                                    f"others; "
                                     "keep a batch of 1 in front")
             return moved
 
@@ -86,7 +87,8 @@ def _squeeze(node: OnnxNode, shape: Shape) -> Move:
     if axes is None:
         axes = [axis for axis, size in enumerate(shape) if size == 1]
     if any(shape[axis] != 1 for axis in axes):
-        raise LoweringError(f"it squeezes axes {axes} of a tensor of shape {shape}, but not all have size 1; export the network again")
+        raise LoweringError(f"it squeezes axes {axes} of a tensor of shape {shape}, but not all have size 1; export the network "
+                            f"again")
     return lambda values: values.reshape([size for axis, size in enumerate(shape) if axis not in axes])
 
 
@@ -147,5 +149,6 @@ def _gather(node: OnnxNode, shape: Shape) -> Move:
         raise LoweringError(f"its axis {axis} does not fit a tensor of shape {shape}; export the network again")
     size = shape[axis]
     if indices.size and not (-size <= int(indices.min()) and int(indices.max()) < size):
-        raise LoweringError(f"its indices run from {indices.min()} to {indices.max()}, but axis {axis} has size {size}; export again")
+        raise LoweringError(f"its indices run from {indices.min()} to {indices.max()}, but axis {axis} has size {size}; export "
+                            f"again")
     return lambda values: np.asarray(values.take(indices, axis=axis))

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-from onnx import ModelProto, NodeProto
+from onnx import ModelProto, NodeProto, TensorProto
 
 from intir import Affine, Graph, GraphBuilder, GraphError, signed
 
@@ -22,11 +22,11 @@ from .context import Context, Record, input_view
 from .decide import argmax as decide_argmax
 from .errors import LoweringError, Problem
 from .exact import Param
-from .inputs import InputSpec
 from .layout import in_own_layout
 from .load import MAX_ELEMENTS, array, dimensions, label, load, printable
 from .node import DOMAINS, FOLDERS, HANDLERS, OnnxNode
 from .realise import integers_of
+from .spec import InputSpec
 from .tensors import (
     Act,
     Carrier,
@@ -42,6 +42,9 @@ from .tensors import (
 _CHANNELS_FIRST = ("Conv", "ConvTranspose", "MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool",
                    "BatchNormalization")
 _QUANTIZERS = ("Quant", "IntQuant", "BipolarQuant", "Sign", "MultiThreshold")
+#: An input of an integer type says itself which integers it takes.
+_INTEGER_INPUTS = {TensorProto.UINT8: InputSpec.parse("u8"), TensorProto.INT8: InputSpec.parse("s8"),
+                   TensorProto.UINT16: InputSpec.parse("u16"), TensorProto.INT16: InputSpec.parse("s16")}
 #: What malformed nodes make handlers and numpy raise; a sound node raises none of these.
 _MALFORMED = (ValueError, TypeError, IndexError, KeyError, AttributeError, ZeroDivisionError, OverflowError, MemoryError)
 
@@ -113,15 +116,15 @@ def explain(path_or_model: str | os.PathLike[str] | ModelProto, *, input_spec: s
 
 class _Walk:
     def __init__(self, path_or_model: str | os.PathLike[str] | ModelProto, input_spec: str | None, argmax: bool) -> None:
-        spec = InputSpec.parse(input_spec) if input_spec is not None else None
+        self.spec = InputSpec.parse(input_spec) if input_spec is not None else None
         self.model, self.name = load(path_or_model)
         self.graph = self.model.graph
         self.problems: list[Problem] = []
         self.argmax = argmax
         self.opset = max([one.version for one in self.model.opset_import if one.domain in ("", "ai.onnx")], default=1)
         channels_first = any(node.op_type in _CHANNELS_FIRST for node in self.graph.node)
-        self.context = Context(GraphBuilder("network"), channels_first, spec)
-        self.context.builder.name = Context(self.context.builder, channels_first, spec).unique(self.name)
+        self.context = Context(GraphBuilder("network"), channels_first)
+        self.context.builder.name = Context(self.context.builder, channels_first).unique(self.name)
         self.tensors: dict[str, Tensor] = {}
         self.read = {name for node in self.graph.node for name in node.input} | {one.name for one in self.graph.output}
         self._leaves()
@@ -152,7 +155,8 @@ class _Walk:
                 sizes[0] = sizes[0] or 1
             if sizes is None or len(sizes) < 2 or None in sizes:
                 shown = "unknown" if sizes is None else "(" + ", ".join("?" if size is None else str(size) for size in sizes) + ")"
-                self._problem(value.name, "", f"this input has shape {shown}; hardware needs a batch axis and fixed sizes behind it, "
+                self._problem(value.name, "", f"this input has shape {shown}; hardware needs a batch axis and fixed sizes behind "
+                                              f"it, "
                                               "so export the network with a fixed input shape")
             elif sizes[0] != 1:
                 self._problem(value.name, "", f"this input has a batch of {sizes[0]}; export the network with a batch of 1")
@@ -160,13 +164,15 @@ class _Walk:
                 self._problem(value.name, "", f"this input has dimensions {sizes}, beyond the limit of {MAX_ELEMENTS} elements")
             else:
                 shape = tuple(size for size in sizes if size is not None)
-                self.tensors[value.name] = input_view(Source(value.name, shape))
+                spec = self.spec or _INTEGER_INPUTS.get(value.type.tensor_type.elem_type)
+                self.tensors[value.name] = input_view(Source(printable(value.name), shape, spec))
                 continue
             self.tensors[value.name] = Poison()
 
     def _step(self, proto: NodeProto) -> None:
         inputs = [self.tensors.get(name) if name else None for name in proto.input]
         node = OnnxNode(proto, inputs, self.opset)
+        outputs: list[Tensor] | None = None
         try:
             missing = [name for name in proto.input if name and name not in self.tensors]
             if missing:
@@ -174,20 +180,20 @@ class _Walk:
             outputs = self._outputs_of(node)
         except LoweringError as error:
             self._problem(node.name, node.op_type, str(error))
-            outputs = [Poison()]
         except GraphError as error:
             self._problem(node.name, node.op_type, f"the IR refuses it: {error}")
-            outputs = [Poison()]
         except _MALFORMED as error:
             self._problem(node.name, node.op_type, f"it is malformed ({type(error).__name__}: {str(error)[:120]}); check the model "
                                                    "with onnx.checker and export it again")
-            outputs = [Poison()]
+        sound = outputs is not None and not any(isinstance(one, Poison) for one in inputs)
         for position, name in enumerate(proto.output):
-            if position >= len(outputs) and name in self.read and not isinstance(outputs[0], Poison):
-                self._problem(node.name, node.op_type, f"its output {position} ('{printable(name)}') is read, but only the first "
-                              f"{len(outputs)} of {node.op_type} are supported; remove its readers")
+            made = outputs[position] if outputs is not None and position < len(outputs) else Poison()
+            if sound and isinstance(made, Poison) and name in self.read:
+                self._problem(node.name, node.op_type,
+                              f"its output {position} ('{printable(name)}') is read, but the lowering does "
+                              "not make it; remove what reads it")
             if name:
-                self.tensors[name] = outputs[position] if position < len(outputs) else Poison()
+                self.tensors[name] = made
 
     def _outputs_of(self, node: OnnxNode) -> list[Tensor]:
         known = sorted(set(HANDLERS) | set(FOLDERS))
@@ -201,7 +207,8 @@ class _Walk:
             result = FOLDERS[node.op_type](node)
             return [result] if isinstance(result, Const) else list(result)
         if node.op_type not in HANDLERS:
-            raise LoweringError(f"{node.op_type} of a tensor computed from the network's input is not supported, only of constants; "
+            raise LoweringError(f"{node.op_type} of a tensor computed from the network's input is not supported, only of "
+                                f"constants; "
                                 f"supported are {', '.join(sorted(HANDLERS))}")
         self.context.node = node.name
         lowered = HANDLERS[node.op_type](self.context, node)
@@ -243,7 +250,8 @@ class _Walk:
         except (LoweringError, GraphError) as error:
             self._problem(printable(name), "", str(error))
         except _MALFORMED as error:
-            self._problem(printable(name), "", f"this output can't be declared ({type(error).__name__}: {str(error)[:120]}); check the "
+            self._problem(printable(name), "", f"this output can't be declared ({type(error).__name__}: {str(error)[:120]}); check "
+                                               f"the "
                                                "model with onnx.checker and export it again")
 
     def _declare(self, act: Act) -> None:
@@ -294,7 +302,8 @@ def _in_order(nodes: Iterable[NodeProto], outputs: list[str], leaves: dict[str, 
     for node in nodes:
         for name in node.output:
             if name and (name in makers or name in leaves):
-                raise LoweringError(f"node '{label(node)}' ({node.op_type}) makes '{printable(name)}', which is made twice; export again")
+                raise LoweringError(f"node '{label(node)}' ({node.op_type}) makes '{printable(name)}', which is made twice; export "
+                                    f"again")
             makers[name] = node
     order: list[NodeProto] = []
     state: dict[int, int] = {}  # 1 entered, 2 left

@@ -17,7 +17,7 @@ from .errors import LoweringError
 from .exact import ZERO, filled
 from .node import OnnxNode, lowers
 from .realise import channels_of, integers_of
-from .tensors import Act, Carrier, fresh, natural
+from .tensors import Act, Carrier, fresh, natural, per_channel
 from .windows import as_image, image_of, spatial_rank, windows
 
 
@@ -28,6 +28,10 @@ def _max_pool(ctx: Context, node: OnnxNode) -> Act:
     geometry, rank = windows(node, act), spatial_rank(act)
     if node.flag("storage_order"):
         raise LoweringError("its storage_order is 1 (column major), which is not supported; export it with 0")
+    if isinstance(act.carrier, Carrier) and not act.carrier.exists and act.carrier.can_negate:
+        signs = per_channel(act.scale, act.where, act.carrier.shape)  # a product can negate falling channels for free
+        if signs is not None:
+            act.carrier.name(np.broadcast_to(np.array([one < 0 for one in signs]), act.carrier.shape[-1:]))
     act = ctx.settled(act)
     spatial = any(size != 1 for one in (act.scale, act.offset, *(p for f in act.chain for p in f.params)) for size in one.shape[2:])
     falls = [function.direction(*constants) for function in act.chain for constants in function.elements()]
@@ -50,10 +54,12 @@ def _average_pool(ctx: Context, node: OnnxNode) -> Act:
     act = node.act()
     geometry, rank = windows(node, act), spatial_rank(act)
     if any(geometry.pads) and not node.flag("count_include_pad"):
-        raise LoweringError(f"it averages over fewer values at the borders (pads {geometry.pads}, count_include_pad = 0), so its scale "
+        raise LoweringError(f"it averages over fewer values at the borders (pads {geometry.pads}, count_include_pad = 0), so its "
+                            f"scale "
                             "varies inside a channel; export it with count_include_pad = 1 or without pads")
     if node.flag("ceil_mode") and geometry.pads != windows(_without_ceil(node), act).pads:
-        raise LoweringError("its windows reach beyond the input (ceil_mode = 1) and average over fewer values there; use ceil_mode = 0")
+        raise LoweringError("its windows reach beyond the input (ceil_mode = 1) and average over fewer values there; use ceil_mode "
+                            "= 0")
     act = as_image(ctx, integers_of(ctx, act))
     pad_value = 0
     if any(geometry.pads):
@@ -85,7 +91,8 @@ def _global_pool(ctx: Context, node: OnnxNode) -> Act:
         axes = listed.integers("its axes") if listed else node.integers("axes")
         keep = node.flag("keepdims", 1)
         if axes is None or sorted(axis % len(act.shape) for axis in axes) != list(range(2, 2 + rank)):
-            raise LoweringError(f"it reduces axes {axes} of a tensor of shape {act.shape}; only all positions of a channel are supported")
+            raise LoweringError(f"it reduces axes {axes} of a tensor of shape {act.shape}; only all positions of a channel are "
+                                f"supported")
     positions = math.prod(act.shape[2:])
     act = as_image(ctx, integers_of(ctx, act))
     act, (scale, offset) = channels_of(ctx, act, act.scale, act.offset)

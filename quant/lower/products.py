@@ -63,7 +63,9 @@ def _gemm(ctx: Context, node: OnnxNode) -> Act:
     if alpha != 1:
         product = product.linear(filled(alpha, 2), filled(ZERO, 2))
     bias = node.optional(2, "bias")
-    return product if bias is None else biased(product, Const(bias.base, objects(bias.scale * beta), objects(bias.offset * beta)), 1)
+    if bias is None:
+        return product
+    return biased(product, Const(bias.base, objects(bias.scale * beta), objects(bias.offset * beta)), 1)
 
 
 def biased(act: Act, bias: Const, axis: int) -> Act:
@@ -122,7 +124,7 @@ def weighed(ctx: Context, act: Act, weights: Const, rows_of: Callable[[Param], P
         if all(one == scale[0] for one in scale):
             raise
     act, (scale, offset) = channels_of(ctx, act, act.scale, act.offset)
-    unit = rational_gcd([*scale, *offset])
+    unit = rational_gcd([*scale, *offset]) or ONE
     act = on_grid(ctx, act, objects([unit] * len(scale)), objects([ZERO] * len(scale)), "so that all channels have one unit")
     return act, *columns(weights, filled(unit, 2))
 

@@ -25,8 +25,8 @@ MAX_LEVEL_BITS = 16  # of an activation's quantizer: one threshold per level
 MAX_CONST_BITS = 32
 
 
-def _scale(node: OnnxNode, position: int, shape: Shape, what: str = "scale") -> Param:
-    const = node.const(position, what)
+def scale_of(const: Const, shape: Shape, what: str = "scale") -> Param:
+    """A quantizer's scale, aligned to its tensor; checked to be finite and not 0."""
     try:
         values = const.param()
     except LoweringError as error:
@@ -50,7 +50,7 @@ class _Quant:
     def __init__(self, node: OnnxNode, shape: Shape, limit: int) -> None:
         if len(node.inputs) != 4:
             raise LoweringError(f"it has {len(node.inputs)} inputs; a Quant has 4: tensor, scale, zero point, bit width")
-        self.scale = _scale(node, 1, shape)
+        self.scale = scale_of(node.const(1, "scale"), shape)
         self.zero = aligned(node.const(2, "zero point").param(), shape)
         self.bits = _bits(node, 3, shape, limit)
         self.signed, narrow = node.flag("signed", 1), node.flag("narrow", 0)
@@ -161,7 +161,7 @@ def round_exactly(value: Fraction | int, mode: str) -> int:
 @lowers("BipolarQuant")
 def _bipolar(ctx: Context, node: OnnxNode) -> Act:
     act = node.act()
-    scale, rank = _scale(node, 1, act.shape), len(act.shape)
+    scale, rank = scale_of(node.const(1, "scale"), act.shape), len(act.shape)
     steps = Steps(filled(ONE, rank), filled(ZERO, rank), 0, [[Half("ge")]], filled(0, rank), objects(2 * scale), objects(-scale))
     return close(ctx, act, steps)
 
@@ -169,10 +169,11 @@ def _bipolar(ctx: Context, node: OnnxNode) -> Act:
 @folds("BipolarQuant")
 def _bipolar_const(node: OnnxNode) -> Const:
     const = node.const(0, "tensor")
-    scale = _scale(node, 1, const.shape)
+    scale = scale_of(node.const(1, "scale"), const.shape)
     values = const.base if const.is_plain and const.base.dtype != object else const.exact()
     if values.dtype.kind == "f" and not np.isfinite(values).all():
-        raise LoweringError(f"the tensor that it quantizes holds {values[~np.isfinite(values)][0]}; every weight must be a finite number")
+        raise LoweringError(f"the tensor that it quantizes holds {values[~np.isfinite(values)][0]}; every weight must be a finite "
+                            f"number")
     bipolar = np.where(values >= 0, 1, -1).astype(np.int64).reshape(const.shape)
     return Const(bipolar, scale, filled(ZERO, bipolar.ndim))
 
@@ -192,7 +193,8 @@ def _multithreshold(ctx: Context, node: OnnxNode) -> Act:
     layout = node.attribute("data_layout", "") or {2: "NC", 3: "NWC", 4: "NCHW"}.get(rank, "")
     axis = layout.index("C") if "C" in layout else 1
     if table.ndim != 2 or table.shape[1] == 0 or axis >= rank or table.shape[0] not in (1, act.shape[axis]):
-        raise LoweringError(f"its thresholds have shape {table.shape}, but the tensor has shape {act.shape}; give (channels, steps)")
+        raise LoweringError(f"its thresholds have shape {table.shape}, but the tensor has shape {act.shape}; give (channels, "
+                            f"steps)")
     bounds = [[Half("ge", bound) for bound in sorted(row)] for row in table]
     group = np.arange(len(table)).astype(object).reshape([len(table) if i == axis else 1 for i in range(rank)])
     scale, bias = (Fraction(float(node.attribute(name, default))) for name, default in (("out_scale", 1.0), ("out_bias", 0.0)))

@@ -21,11 +21,14 @@ from .context import Context
 from .errors import LoweringError
 from .exact import ZERO, Param, objects, rational_gcd
 from .layout import in_own_layout
+from .qdq import Quantized, closed
 from .tensors import Act, Carrier, per_channel, spread
 
 
 def integers_of(ctx: Context, act: Act) -> Act:
     """A settled activation without a chain: ``real = integers * scale + offset``."""
+    if any(isinstance(function, Quantized) for function in act.chain):
+        act = closed(ctx, act)
     act = ctx.settled(act)
     while act.chain:
         function, act = act.chain[0], replace(act, chain=act.chain[1:])
@@ -40,7 +43,8 @@ def integers_of(ctx: Context, act: Act) -> Act:
         elif isinstance(function, Normalised):
             raise LoweringError("a Softmax is computed, which the IR does not do; remove it, or end with ArgMax (option argmax)")
         else:
-            raise LoweringError(f"it reads values that no quantizer brought back to integers (behind {', '.join(act.trail)}); put a "
+            raise LoweringError(f"it reads values that no quantizer brought back to integers (behind {', '.join(act.trail)}); put "
+                                f"a "
                                 "Quant in between")
     return act
 
@@ -81,7 +85,8 @@ def on_grid(ctx: Context, act: Act, units: Param, bases: Param, why: str) -> Act
     if any(one != 1 for one in factors) or any(summands):
         worst = max(abs(one) for one in factors) * max(1, ctx.range(name).magnitude) + max(abs(one) for one in summands)
         if worst >= 2**MAX_BITS:
-            raise LoweringError(f"its input must be brought to another grid ({why}), on which integers need {worst.bit_length()} bits and "
+            raise LoweringError(f"its input must be brought to another grid ({why}), on which integers need {worst.bit_length()} "
+                                f"bits and "
                                 f"the limit is {MAX_BITS}; use equal scales, or put a Quant before it")
         factors, summands = (values if len(set(values)) > 1 else values[:1] for values in (factors, summands))
         name = ctx.emit(ScaleChannels(np.array(factors, np.int64), np.array(summands, np.int64)), [name], (*act.trail, ctx.node),
@@ -97,7 +102,7 @@ def zero_based(ctx: Context, act: Act, at: Param | None = None, why: str = "so t
     if not np.any(act.offset - base != 0):
         return act
     act, (scale, offset, bases) = channels_of(ctx, act, act.scale, act.offset, base)
-    units = objects([rational_gcd([s, o - b]) for s, o, b in zip(scale, offset, bases, strict=True)])
+    units = objects([rational_gcd([s, o - b]) or Fraction(1) for s, o, b in zip(scale, offset, bases, strict=True)])
     return on_grid(ctx, act, units, bases, why)
 
 
@@ -128,7 +133,8 @@ def _leaky(ctx: Context, act: Act, slope: Param) -> Act:
     lo, hi = min(int(reach.lo.min()), 0), max(int(reach.hi.max()), 0)
     parts = [ctx.emit(IrClip(0, hi), [name], trail, "Clip"), ctx.emit(IrClip(lo, 0), [name], trail, "Clip")]
     factors = [[one.denominator for one in slopes], [one.numerator for one in slopes]]
-    scaled = [ctx.emit(ScaleChannels(np.array(factor, np.int64), np.zeros(1, np.int64)), [part], trail, "ScaleChannels, leaky slope")
+    scaled = [ctx.emit(ScaleChannels(np.array(factor, np.int64), np.zeros(1, np.int64)), [part], trail, "ScaleChannels, leaky "
+                                                                                                        "slope")
               for part, factor in zip(parts, factors, strict=True)]
     total = ctx.emit(Add(), scaled, trail, "Add, leaky slope")
     units = objects([abs(s) / one.denominator for s, one in zip(scale, slopes, strict=True)])

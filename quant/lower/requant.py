@@ -41,7 +41,9 @@ class Line:
 
 
 def requant(table: Ints, kind: IntType, slopes: list[Fraction], proven: Range) -> tuple[ScaleChannels | None, Requant] | None:
-    """A Requant, with a multiplication and addition before it if its rounding offset does not do, that equals a threshold table; None if there is none.
+    """A Requant that equals a threshold table, with a multiply-add before it if its own rounding offset does not do.
+
+    Returns None if there is none.
 
     Parameters
     ----------

@@ -27,6 +27,7 @@ from .exact import (
     objects,
     remapped,
 )
+from .spec import InputSpec
 
 Shape = tuple[int, ...]
 Move = Callable[[Array], Array]
@@ -148,7 +149,7 @@ class Carrier:
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """The network's float input while nothing says which integers stand for it.
+    """The network's input before its first reader chooses a layout.
 
     Parameters
     ----------
@@ -156,10 +157,13 @@ class Source:
         Its ONNX name.
     shape : tuple of int
         Its ONNX shape, batch axis included.
+    spec : InputSpec or None
+        Which integers stand for it, if something says so.
     """
 
     name: str
     shape: Shape
+    spec: InputSpec | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -252,8 +256,9 @@ def fresh(name: str, shape: Shape, where: Ints, scale: Param | None = None, offs
 
 def spread(values: Param, where: Ints, channels: int) -> Param:
     """A vector over the IR's channels as a param of the tensor that `where` describes."""
-    if values.size == 1:
-        return filled(values.item(), where.ndim)
+    values = values.reshape(-1)
+    if values.size == 1 or bool(np.all(values == values[0])):
+        return filled(values[0], where.ndim)
     return objects(values.reshape(-1)[collapse(where % channels)])
 
 

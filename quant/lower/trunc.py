@@ -43,7 +43,8 @@ def _trunc(ctx: Context, node: OnnxNode) -> Act:
         bits, narrow = _bits(node, 5), node.flag("narrow")
         levels = (-(2 ** (bits - 1)) + narrow, 2 ** (bits - 1) - 1) if node.flag("signed", 1) else (0, 2**bits - 1 - narrow)
     if shift < 0 or levels[1] - levels[0] > 2**16:
-        raise LoweringError(f"it drops {shift} bits and has {levels[1] - levels[0] + 1} levels; it must drop 0 or more and leave at most "
+        raise LoweringError(f"it drops {shift} bits and has {levels[1] - levels[0] + 1} levels; it must drop 0 or more and leave "
+                            f"at most "
                             "65536 levels")
     bounds = []
     for q in range(levels[0] + 1, levels[1] + 1):

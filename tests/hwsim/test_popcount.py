@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from hwsim.engines.popcount import ZERO, PopcountTree
+from hwsim.engines.popcount_search import plan_tree
 
 LARGE = (1, 2, 3, 7, 13, 49, 64, 100, 128, 257, 512)
 
@@ -45,7 +46,7 @@ def test_counts_random_vectors(n_bits: int, family: str, xnor: bool) -> None:
 @pytest.mark.parametrize("family", ["xilinx", "ecp5"])
 @pytest.mark.parametrize("n_bits", LARGE)
 def test_plan_conserves_weight_and_uses_each_bit_once(n_bits: int, family: str, xnor: bool) -> None:
-    """Weighted sum in = weighted sum out: with cells proven one by one, that proves the tree for all inputs."""
+    """Weighted sum in = weighted sum out: with every cell proven, that proves the tree for all inputs."""
     tree = PopcountTree(n_bits, xnor, family)
     known, used = set(range(n_bits)), set()
     for cell in tree.cells:
@@ -56,7 +57,7 @@ def test_plan_conserves_weight_and_uses_each_bit_once(n_bits: int, family: str, 
             assert is_pair == (xnor and 0 <= bit < n_bits)
         used |= set(reads)
         known |= {bit for bit in cell.outputs if bit != ZERO}
-        # What a cell can count fits its outputs; outputs above the count's width are 0 because the total fits it.
+        # What a cell can count fits its outputs; those above the count's width are 0, as the total fits it.
         assert sum(1 << offset for offset in cell.kind.offsets) < 1 << cell.kind.n_outputs
         assert all(cell.column + i >= tree.out_bits for i, bit in enumerate(cell.outputs) if bit == ZERO)
     assert known - used == {bit for bit in tree.result if bit != ZERO}
@@ -83,7 +84,6 @@ def test_luts_stay_below_bound(family: str, n_bits: int, bound: int) -> None:
 
 
 def test_plan_is_deterministic() -> None:
-    from hwsim.engines.popcount_search import plan_tree
 
     assert plan_tree.__wrapped__(49, True, "xilinx") == plan_tree.__wrapped__(49, True, "xilinx")
     assert PopcountTree(49).cells == PopcountTree(49).cells
@@ -91,7 +91,9 @@ def test_plan_is_deterministic() -> None:
 
 @pytest.mark.parametrize("n_bits", [0, -1, 2.0, True])
 def test_size_is_refused(n_bits: object) -> None:
-    with pytest.raises(ValueError, match="PopcountTree n_bits is .*; give a whole number of bits, 1 or more"):
+    with pytest.raises(
+        ValueError, match=r"PopcountTree n_bits is .*; give a whole number of bits, 1 or more"
+    ):
         PopcountTree(n_bits)  # type: ignore[arg-type]
 
 

@@ -45,7 +45,7 @@ def gemmlowp(x: int, multiplier: int, right: int) -> int:
     """SaturatingRoundingDoublingHighMul and RoundingDivideByPOT, as fixedpoint/fixedpoint.h has them."""
     product = x * multiplier
     nudge = (1 << 30) if product >= 0 else 1 - (1 << 30)
-    high = int(math.trunc(Fraction(product + nudge, 1 << 31)))
+    high = math.trunc(Fraction(product + nudge, 1 << 31))
     mask = (1 << right) - 1
     return (high >> right) + (1 if (high & mask) > (mask >> 1) + (1 if high < 0 else 0) else 0)
 

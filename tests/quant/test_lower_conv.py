@@ -4,9 +4,22 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from tests.quant.test_lower_oracle import batch_norm, conv, conv_transpose, each, exact, f32, network, node, pool, quant, reals, same
 
 from quant.lower import LoweringError, lower
+from tests.quant.test_lower_oracle import (
+    batch_norm,
+    conv,
+    conv_transpose,
+    each,
+    exact,
+    f32,
+    network,
+    node,
+    pool,
+    quant,
+    reals,
+    same,
+)
 
 ACTIVATIONS = {"bipolar": ({"bits": 1, "zero": 0.0}, {"signed": 1, "narrow": 1}), "u4": ({"bits": 4, "zero": 0.0}, {"signed": 0, "narrow": 0}),
                "asymmetric": ({"bits": 4, "zero": 5.0}, {"signed": 0, "narrow": 0}),

@@ -4,10 +4,10 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
-from tests.quant.test_lower_oracle import f32, network, node
 
 from intir import BitwrightError
 from quant.lower import LoweringError, explain, lower
+from tests.quant.test_lower_oracle import f32, network, node
 
 GOOD = {"s": f32(1), "z": f32(0), "b": f32(2), "w": f32(np.eye(3)), "bw": f32(3)}
 
@@ -74,7 +74,8 @@ def test_a_float_layer_in_the_middle():
 
 
 def test_unsupported_operators_say_what_is_supported():
-    refused(quantized(node("LSTM", ["q"], "t")), r"node 'LSTM_t' \(LSTM\): operator LSTM is not supported; supported are .*MatMul.*Quant")
+    refused(quantized(node("LSTM", ["q"], "t")), r"node 'LSTM_t' \(LSTM\): operator LSTM is not supported; supported are "
+                                                  ".*MatMul.*Quant")
     foreign = helper.make_node("Conv", ["q", "w"], ["t"], name="c", domain="somebody.else")
     refused(quantized(foreign), r"operator Conv of domain 'somebody.else' is not supported")
     refused(quantized(node("MatMul", ["q", "q"], "t")), "multiplies two computed tensors")
@@ -91,13 +92,15 @@ def test_constants_that_no_quantizer_can_have(name, value, pattern):
 
 
 def test_data_dependent_scales():
-    refused(quantized(node("Quant", ["q", "q", "z", "b"], "t", signed=1, narrow=1)), "its scale is computed from the network's input")
+    refused(quantized(node("Quant", ["q", "q", "z", "b"], "t", signed=1, narrow=1)), "its scale is computed from the network's "
+                                                                                     "input")
 
 
 def test_nan_in_weights_and_rounding_modes():
     weights = node("Quant", ["w", "s", "z", "bw"], "wq", signed=1, narrow=1)
     refused(quantized(weights, node("MatMul", ["q", "wq"], "t"), constants={"w": f32([[np.nan] * 3] * 3)}), "holds nan.*finite")
-    refused(quantized(node("Quant", ["q", "s", "z", "b"], "t", rounding_mode="STOCHASTIC")), "rounding mode 'STOCHASTIC' is unknown")
+    refused(quantized(node("Quant", ["q", "s", "z", "b"], "t", rounding_mode="STOCHASTIC")), "rounding mode 'STOCHASTIC' is "
+                                                                                             "unknown")
 
 
 @pytest.mark.parametrize(("shape", "pattern"), [

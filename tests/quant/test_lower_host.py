@@ -4,10 +4,10 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from tests.quant.test_lower_oracle import f32, network, node
 
 from quant.lower import LoweringError, host_input, lower
 from quant.lower.host import least_float
+from tests.quant.test_lower_oracle import f32, network, node
 
 
 def pixels(spec="u8/255", shape=(1, 2, 3, 4)):
@@ -32,7 +32,8 @@ def test_source_layout_and_ir_layout_are_both_taken():
     (np.full((1, 2, 3, 4), 128.0, np.float32), r"pass integers \(astype uint8\) or divide"),
     (np.full((1, 2, 3, 4), 0.5, np.float32), "holds 0.5, which is no integer times 1/255"),
     (np.full((1, 2, 3, 4), np.nan, np.float32), "NaN"), (np.full((1, 2, 3, 4), np.inf), "infinite"),
-    (np.full((1, 2, 3, 4), -0.1, np.float32), "covers 0 to 1; rescale"), (np.full((1, 2, 3, 4), 256), "from 256 to 256; the graph takes u8"),
+    (np.full((1, 2, 3, 4), -0.1, np.float32), "covers 0 to 1; rescale"), (np.full((1, 2, 3, 4), 256), "from 256 to 256; the graph "
+                                                                                                      "takes u8"),
     (np.full((1, 2, 3, 4), -1), "takes u8"), (np.zeros((2, 3, 4), np.uint8), r"takes \(N, 2, 3, 4\) or \(N, 3, 4, 2\)"),
     (np.zeros((1, 24), np.uint8), "shape"), (np.array([["a"]]), "array of <U1")])
 def test_wrong_inputs(x, pattern):

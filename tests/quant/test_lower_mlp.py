@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from tests.quant.test_lower_oracle import batch_norm, exact, f32, network, node, quant, reals, same
 
 from intir import BIPOLAR, TERNARY, run, to_real, unsigned
 from quant.lower import LoweringError, host_input, lower
 from quant.qonnx_exec import execute
+from tests.quant.test_lower_oracle import batch_norm, exact, f32, network, node, quant, reals, same
 
 
 @pytest.mark.parametrize("name", ["TFC_1W1A", "TFC_2W2A"])

@@ -6,10 +6,10 @@ from fractions import Fraction
 import mpmath
 import numpy as np
 import pytest
-from tests.quant.test_lower_oracle import each, exact, f32, network, node, quant, reals, rounded, same
 
 from quant.lower import lower
 from quant.qonnx_exec import execute
+from tests.quant.test_lower_oracle import each, exact, f32, network, node, quant, reals, rounded, same
 
 
 def layer(nodes, constants, *, spec="s8", channels=1):
@@ -85,3 +85,51 @@ def test_requant_is_chosen_for_wide_outputs_only():
 
     assert kinds(4) == ["Threshold"]
     assert kinds(8) == ["Requant"]
+
+
+def qdq(nodes, constants, source, target, scale, zero, axis=None, clip=None):
+    """QuantizeLinear, Clip, DequantizeLinear."""
+    constants |= {f"{target}s": f32(scale), f"{target}z": zero}
+    attributes = {} if axis is None else {"axis": axis}
+    nodes.append(node("QuantizeLinear", [source, f"{target}s", f"{target}z"], f"{target}q", **attributes))
+    last = f"{target}q"
+    if clip:
+        constants |= {f"{target}lo": np.array(clip[0], zero.dtype), f"{target}hi": np.array(clip[1], zero.dtype)}
+        nodes.append(node("Clip", [last, f"{target}lo", f"{target}hi"], f"{target}c"))
+        last = f"{target}c"
+    nodes.append(node("DequantizeLinear", [last, f"{target}s", f"{target}z"], target, **attributes))
+    low, high = clip or (np.iinfo(zero.dtype).min, np.iinfo(zero.dtype).max)
+
+    def meaning(x):
+        s, z = (np.broadcast_to(exact(one), x.shape) if axis is None else exact(one).reshape(1, -1) for one in (f32(scale), zero))
+        return each(each(x / s, lambda v: Fraction(round(v))) + z, lambda v: min(max(v, Fraction(int(low))), Fraction(int(high)))) * s - z * s
+    return meaning
+
+
+@pytest.mark.parametrize("spec", ["s8/16", None])
+@pytest.mark.parametrize(("zero", "clip"), [(np.uint8(128), None), (np.int8(0), None), (np.int8(3), (-8, 7)), (np.uint8(7), (0, 15))])
+def test_qdq_and_qcdq(spec, zero, clip):
+    """QDQ of the input, of weights per channel, an int32 bias, and a QDQ of the output; ties included (scale 1/4)."""
+    rng = np.random.default_rng(0)
+    nodes, constants = [], {}
+    first = qdq(nodes, constants, "x", "a", 0.25, zero, clip=clip)
+    w, ws = rng.integers(-7, 8, (3, 4)).astype(np.int8), f32([0.5, 0.11, 0.25, 1.3])
+    bias = rng.integers(-40, 40, 4).astype(np.int32)
+    constants |= {"w8": w, "ws": ws, "wz": np.zeros(4, np.int8), "bias": bias, "bs": f32(0.125 * ws), "bz": np.zeros(4, np.int32)}
+    nodes += [node("DequantizeLinear", ["w8", "ws", "wz"], "w", axis=1), node("DequantizeLinear", ["bias", "bs", "bz"], "c", axis=0),
+              node("MatMul", ["a", "w"], "m"), node("Add", ["m", "c"], "t")]
+    last = qdq(nodes, constants, "t", "y", 0.5, np.uint8(100))
+    model = network(nodes, (1, 3), (1, 4), constants)
+    x = rng.integers(-128, 128, (60, 3))
+    wanted = last(first(exact(x) / 16) @ (exact(w) * exact(ws)) + exact(bias) * exact(f32(0.125 * ws)))
+    found = reals(lower(model, input_spec=spec), x if spec else f32(x / 16))
+    assert same(found, wanted)
+
+
+def test_a_qdq_network_that_ends_in_quantized_integers():
+    nodes, constants = [], {"s": f32(0.5), "z": np.uint8(3), "w": f32([[1, -2], [3, 1]])}
+    meaning = qdq(nodes, constants, "x", "a", 0.25, np.int8(0))
+    nodes += [node("MatMul", ["a", "w"], "m"), node("QuantizeLinear", ["m", "s", "z"], "y")]
+    x = np.stack(np.meshgrid(np.arange(-8, 8), np.arange(-8, 8)), -1).reshape(-1, 2)
+    wanted = each(meaning(exact(x) / 8) @ exact(constants["w"]) * 2, lambda v: Fraction(min(max(round(v) + 3, 0), 255)))
+    assert same(reals(lower(network(nodes, (1, 2), (1, 2), constants), input_spec="s4/8"), x), wanted)

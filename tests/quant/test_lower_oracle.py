@@ -9,7 +9,6 @@ import math
 from fractions import Fraction
 
 import numpy as np
-import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 from qonnx.core.modelwrapper import ModelWrapper  # noqa: F401  (an import error here should name the package)

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.quant.test_lower_oracle import batch_norm, each, exact, f32, network, node, quant, reals, same
 
 from quant.lower import lower
+from tests.quant.test_lower_oracle import batch_norm, each, exact, f32, network, node, quant, reals, same
 
 MODES = ["ROUND", "FLOOR", "CEIL", "UP", "DOWN", "HALF_UP", "HALF_DOWN"]
 CHANNELS = 3

@@ -1,0 +1,142 @@
+"""QuantizeLinear and DequantizeLinear: QDQ and QCDQ models, in exact arithmetic.
+
+QuantizeLinear rounds half to even, then adds the zero point, then saturates (QONNX's Quant adds before it rounds).  It
+stays open, as a function on the chain, so that a Clip behind it (QCDQ: fewer than 8 bits) narrows its range for free;
+DequantizeLinear, or any operator that wants integers, closes it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from .chain import ALL, NONE, Clip, Function, Half
+from .close import close
+from .context import Context
+from .errors import LoweringError
+from .exact import ONE, ZERO, Param, filled, objects
+from .node import OnnxNode, folds, lowers
+from .quantizers import scale_of
+from .steps import ROUNDINGS, Steps
+from .tensors import Act, Const, Shape
+
+
+class Quantized(Function):
+    """``saturate(round(x / scale) + zero)`` to low .. high: params scale, zero, low, high."""
+
+    def direction(self, *constants: Any) -> int:
+        return 1 if constants[0] > 0 else -1
+
+    def at(self, x: Fraction, *constants: Any) -> Fraction:
+        scale, zero, low, high = constants
+        return Fraction(min(max(round(x / scale) + zero, low), high))
+
+    def inverse(self, half: Half, *constants: Any) -> Half:
+        scale, zero, low, high = constants
+        if half.kind in ("all", "none"):
+            return half
+        if half.kind in ("le", "lt"):
+            rest = self.inverse(Half("gt" if half.kind == "le" else "ge", half.bound), *constants)
+            return {"all": NONE, "none": ALL, "ge": Half("lt", rest.bound), "gt": Half("le", rest.bound),
+                    "le": Half("gt", rest.bound), "lt": Half("ge", rest.bound)}[rest.kind]
+        level = int(-(-half.bound // 1)) + int(half.kind == "gt" and half.bound.denominator == 1)
+        if level <= low:
+            return ALL
+        if level > high:
+            return NONE
+        rule = ROUNDINGS["ROUND"](level - int(zero))
+        kind = rule.kind if scale > 0 else {"ge": "le", "gt": "lt"}[rule.kind]
+        return Half(kind, rule.bound * scale)
+
+
+def closed(ctx: Context, act: Act) -> Act:
+    """Close the Quantized at the end of a chain, or the Quantized and the Clips behind it, to integers."""
+    chain = list(act.chain)
+    clips = []
+    while chain and isinstance(chain[-1], Clip):
+        clips.append(chain.pop())
+    if not chain or not isinstance(chain[-1], Quantized):
+        return act
+    scale, zero, low, high = chain.pop().params
+    for clip in reversed(clips):
+        bounds = [None if one is None else Fraction(one) for param in clip.params for one in param.ravel()]
+        if len(bounds) != 2 or any(one is not None and one.denominator != 1 for one in bounds):
+            return act
+        least, most = bounds
+        low = low if least is None else objects([max(one, least) for one in low.ravel()], low.shape)
+        high = high if most is None else objects([min(one, most) for one in high.ravel()], high.shape)
+    if low.size != 1 or high.size != 1 or low.item() >= high.item():
+        raise LoweringError("its clip leaves a single level, or differs between channels; use one clip with two levels or more")
+    rank, lo, hi = len(act.shape), int(low.item()), int(high.item())
+    zeros = sorted({int(one) for one in zero.ravel()})
+    group = objects([zeros.index(int(one)) for one in zero.ravel()], zero.shape)
+    bounds_of = [[ROUNDINGS["ROUND"](q - one) for q in range(lo + 1, hi + 1)] for one in zeros]
+    steps = Steps(objects(ONE / scale), filled(ZERO, rank), lo, bounds_of, group, filled(ONE, rank), filled(ZERO, rank))
+    return close(ctx, replace(act, chain=tuple(chain)), steps)
+
+
+def _per_axis(node: OnnxNode, shape: Shape) -> tuple[Param, Param, np.dtype[Any] | None]:
+    """Scale and zero point aligned to the tensor, and the integer dtype that the zero point names."""
+    scale = node.const(1, "scale")
+    zero = node.optional(2, "zero point")
+    if node.integer("block_size", 0):
+        raise LoweringError("it has blocked scales (block_size), which are not supported; use one scale per channel")
+    axis = node.integer("axis", 1)
+    axis = axis + len(shape) if axis < 0 else axis
+
+    def placed(const: Const) -> Const:
+        if const.base.size == 1:
+            return const.moved(lambda values: values.reshape((1,) * len(shape)))
+        if const.base.ndim != 1 or not 0 <= axis < len(shape) or const.base.size != shape[axis]:
+            raise LoweringError(f"its scale or zero point has shape {const.shape}, which does not fit axis {axis} of {shape}")
+        return const.moved(lambda values: values.reshape([values.size if i == axis else 1 for i in range(len(shape))]))
+
+    zeros = filled(ZERO, len(shape)) if zero is None else placed(zero).param()
+    return scale_of(placed(scale), shape), zeros, None if zero is None else zero.base.dtype
+
+
+@lowers("QuantizeLinear")
+def _quantize(ctx: Context, node: OnnxNode) -> Act:
+    act = node.act()
+    scale, zero, dtype = _per_axis(node, act.shape)
+    low, high = _bounds(dtype)
+    rank = len(act.shape)
+    return act.then(Quantized((scale, zero, filled(low, rank), filled(high, rank))))
+
+
+def _bounds(dtype: np.dtype[Any] | None) -> tuple[int, int]:
+    kind = np.dtype(np.uint8) if dtype is None else dtype
+    if kind.kind not in "iu" or kind.itemsize > 2:
+        raise LoweringError(f"its zero point is of type {kind}; only 8- and 16-bit integers are supported")
+    info = np.iinfo(kind)
+    return int(info.min), int(info.max)
+
+
+@folds("QuantizeLinear")
+def _quantize_const(node: OnnxNode) -> Const:
+    const = node.const(0, "tensor")
+    scale, zero, dtype = _per_axis(node, const.shape)
+    low, high = _bounds(dtype)
+    ratio = objects(const.exact() / scale, const.shape)
+    rounded = objects([round(Fraction(one)) for one in ratio.ravel()], const.shape)
+    return Const.plain(np.clip((rounded + zero).astype(np.int64), low, high))
+
+
+@lowers("DequantizeLinear")
+def _dequantize(ctx: Context, node: OnnxNode) -> Act:
+    act = closed(ctx, node.act())
+    scale, zero, _ = _per_axis(node, act.shape)
+    return act.linear(scale, objects(-zero * scale))
+
+
+@folds("DequantizeLinear")
+def _dequantize_const(node: OnnxNode) -> Const:
+    const = node.const(0, "tensor")
+    scale, zero, _ = _per_axis(node, const.shape)
+    if not const.is_plain or const.base.dtype.kind not in "iu":
+        raise LoweringError(f"it dequantizes a constant of type {const.base.dtype}; it must hold integers")
+    centred = const.base.astype(np.int64) - zero.astype(np.int64)
+    return Const(centred, scale, filled(ZERO, centred.ndim))
