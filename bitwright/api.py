@@ -40,7 +40,7 @@ def plan_of(network: Graph, plan: Plan | str | Path | None) -> Plan:
     return plan if isinstance(plan, Plan) else plans.load(plan)
 
 
-def lower(model: str | Path | Any, *, input: str | None = None, argmax: bool = False) -> LoweredNetwork:  # noqa: A002
+def lower(model: str | Path | Any, *, input: str | None = None, argmax: bool = False) -> LoweredNetwork:
     """Lower a QONNX network to the integer-only IR, exactly.
 
     Parameters

@@ -183,7 +183,7 @@ def build(
     batch = None if samples is None else load_array(samples)
     with out.status("building") as status:
         made = build_bundle(network, output, plan_file, samples=batch, overwrite=force,
-                            progress=lambda step: status.update(step))
+                            progress=status.update)
     show.bundle(made, out)
 
 
@@ -256,7 +256,8 @@ def load_array(path: Path) -> np.ndarray[Any, Any]:
     except FileNotFoundError:
         raise InputError(f"'{path}' does not exist; give the path of a .npy file") from None
     except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"'{path}' is no readable .npy array ({str(error).splitlines()[0][:120]}); write it with numpy.save") from None
+        reason = (str(error).splitlines() or ["empty"])[0][:120]
+        raise InputError(f"'{path}' is no readable .npy array ({reason}); write it with numpy.save") from None
     if not isinstance(array, np.ndarray) or array.ndim < 1 or array.dtype.kind not in "biuf":
         raise InputError(f"'{path}' holds {array.dtype} of shape {array.shape}; give a batch of integers or floats, (N, ...)")
     return array

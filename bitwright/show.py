@@ -27,7 +27,8 @@ def _table(title: str, *columns: str) -> Table:
 
 def graph(graph: Graph, console: Console) -> None:
     """An IR graph: every value with its type, proven range and width."""
-    table = _table(f"{graph.name}: {len(graph.nodes)} nodes", "<value", "<operation", "<shape", "<type", "proven range", "bits")
+    table = _table(f"{graph.name}: {len(graph.nodes)} nodes", "<value", "<operation", "<shape", "<type", "proven range",
+                   "bits")
     makers = {node.output: node.op.kind for node in graph.nodes}
     for value in graph.values.values():
         proven = graph.ranges[value.name].type
@@ -57,7 +58,8 @@ def graph_dict(graph: Graph) -> dict[str, Any]:
     """The same for scripts."""
     return {
         "name": graph.name,
-        "nodes": [{"name": node.name, "op": node.op.kind, "inputs": list(node.inputs), "source": node.source} for node in graph.nodes],
+        "nodes": [{"name": node.name, "op": node.op.kind, "inputs": list(node.inputs), "source": node.source}
+                  for node in graph.nodes],
         "values": [{"name": value.name, "shape": list(value.shape), "type": str(value.type), "bits": value.type.bits,
                     "lo": graph.ranges[value.name].type.lo, "hi": graph.ranges[value.name].type.hi}
                    for value in graph.values.values()],
@@ -68,7 +70,8 @@ def graph_dict(graph: Graph) -> dict[str, Any]:
 
 def plan(plan: Plan, console: Console) -> None:
     """A plan's layers."""
-    table = _table(f"plan for {plan.network}: {plan.family}, {plan.clock_mhz:g} MHz", "<layer", "<engine", "pe", "simd", "<order", "fifo depth")
+    table = _table(f"plan for {plan.network}: {plan.family}, {plan.clock_mhz:g} MHz", "<layer", "<engine", "pe", "simd",
+                   "<order", "fifo depth")
     for name, layer in plan.layers.items():
         table.add_row(escape(name), layer.engine, str(layer.pe), str(layer.simd or ""), layer.order or "",
                       str(layer.fifo_depth or "auto"))
@@ -77,8 +80,8 @@ def plan(plan: Plan, console: Console) -> None:
 
 def simulation(report: SimulationReport, console: Console) -> None:
     """A simulation: blocks in order, then the whole."""
-    table = _table(f"{report.network}: one frame, block by block (bytes stored; bytes read, buffered and given; LUTs estimated)", "<block", "folding", "cycles", "busy",
-                   "ops", "acc bits", "weights", "read", "buffer", "out", "LUTs")
+    table = _table(f"{report.network}: one frame, block by block (bytes stored; bytes read, buffered and given; LUTs estimated)",
+                   "<block", "folding", "cycles", "busy", "ops", "acc bits", "weights", "read", "buffer", "out", "LUTs")
     for b in report.blocks:
         fold = f"{b.pe} x {b.simd}" if b.simd else str(b.pe or (f"{b.fifo_depth} words" if b.fifo_depth else ""))
         table.add_row(b.name, fold, f"{b.cycles:,}", f"{b.utilisation:.0%}", f"{b.operations:,}" if b.operations else "",
@@ -120,8 +123,9 @@ def bundle(bundle: Bundle, console: Console) -> None:
 
 def verification(result: Verification, console: Console) -> None:
     """A co-verification, one row per stall pattern."""
-    table = _table(f"{result.top} under {result.simulator}: {result.frames} frames in four stall patterns; what differs", "<pattern",
-                   "beats", *[fault.removeprefix("differing_").removesuffix("_beats") for fault in FAULTS], "last cycle", "in hwsim")
+    faults = [fault.removeprefix("differing_").removesuffix("_beats") for fault in FAULTS]
+    table = _table(f"{result.top} under {result.simulator}: {result.frames} frames in four stall patterns; what differs",
+                   "<pattern", "beats", *faults, "last cycle", "in hwsim")
     for name, pattern in result.patterns.items():
         table.add_row(name.replace("_", " "), str(pattern["beats"]), *[str(pattern[fault]) for fault in FAULTS],
                       str(pattern["last_output_cycle"]), str(pattern["predicted_last_output_cycle"]))

@@ -150,7 +150,7 @@ def _top(design: Design, top: str, header: str, modules: dict[str, str], s_axis:
                "source": f"s_axis_tdata[{lane * size + used - 1}:{lane * size}]"} for lane in range(s_axis.word.lanes)]
     if used == size:
         unpack = [{"target": "s0_data", "source": f"s_axis_tdata[{words[0].bits - 1}:0]"}]
-    gaps = [f"s_axis_tdata[{lane * size + size - 1}:{lane * size + used}]" for lane in range(s_axis.word.lanes)] if used < size else []
+    gaps = [f"s_axis_tdata[{lane * size + size - 1}:{lane * size + used}]" for lane in range(s_axis.word.lanes) if used < size]
     if bits > s_axis.word.lanes * size:
         gaps.append(f"s_axis_tdata[{bits - 1}:{s_axis.word.lanes * size}]")
     return render(

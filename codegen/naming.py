@@ -25,7 +25,7 @@ specparam static string strong strong0 strong1 struct super supply0 supply1 sync
 throughout time timeprecision timeunit tran tranif0 tranif1 tri tri0 tri1 triand trior trireg type typedef union unique unique0
 unsigned until until_with untyped use uwire var vectored virtual void wait wait_order wand weak weak0 weak1 while wildcard wire
 with within wor xnor xor
-""".split())
+""".split())  # noqa: SIM905
 
 
 def identifier(text: str) -> str:

@@ -59,8 +59,8 @@ def _verilog(texts: dict[str, str]) -> dict[str, str]:
     except YosysError as error:
         raise ToolError(f"Yosys cannot turn the blocks into Verilog: {str(error).splitlines()[0]}; install the pinned versions "
                         "with `make env`") from None
-    modules = {match[1]: _ansi(match[0]) for match in re.finditer(r"^module (\w+)\(.*?^endmodule\n", text, re.MULTILINE | re.DOTALL)}
-    return {name: modules[name] for name in texts}
+    modules = {match[1]: match[0] for match in re.finditer(r"^module (\w+)\(.*?^endmodule\n", text, re.MULTILINE | re.DOTALL)}
+    return {name: _ansi(modules[name]) for name in texts}
 
 
 _PORT = re.compile(r"^  (input|output) (\[\d+:0\] )?(\w+);\n", re.MULTILINE)
@@ -98,4 +98,5 @@ def _ansi(text: str) -> str:
 
 def _kept(name: str, text: str) -> str:
     """RTLIL in which flattening stops at the block's own module."""
-    return text.replace("attribute \\top 1\n", "").replace(f"\nmodule \\{name}\n", f"\nattribute \\keep_hierarchy 1\nmodule \\{name}\n", 1)
+    module = f"\nmodule \\{name}\n"
+    return text.replace("attribute \\top 1\n", "").replace(module, f"\nattribute \\keep_hierarchy 1{module}", 1)

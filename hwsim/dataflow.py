@@ -115,7 +115,7 @@ def simulate(blocks: Sequence[Block], words_in: int, words_out: int, *, source: 
 _DONE, _DEADLOCK, _LIMIT = 0, 1, 2
 
 
-@numba.njit(cache=True)  # type: ignore[untyped-decorator]
+@numba.njit(cache=True)
 def _run(needs, emits, offsets, latency, depth, source, sink, words_in, words_out, limit, patience):  # type: ignore[no-untyped-def]
     n = len(latency)
     step = np.zeros(n, np.int64)

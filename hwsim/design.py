@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from intir import Graph, IntType, MatMul, proven_ranges
+from intir import Graph, IntType, MatMul, Range, proven_ranges
 
 from .dataflow import ALWAYS, Block, Fifo, Trace, simulate
 from .engines.argmax import Argmax
@@ -107,8 +107,7 @@ def ample_design(graph: Graph, plan: Plan) -> Design:
     """The blocks of a network with queues that never fill: for judging foldings and orders."""
     found = layers(graph)
     check_plan(graph, plan, found)
-    stages = [replace(stage, engine=replace(stage.engine, depth=max(LEAST_DEPTH, 2 * stage.rounds)))
-              if isinstance(stage.engine, StreamFifo) else stage for stage in _stages(graph, plan, found)]
+    stages = [_deep(stage, max(LEAST_DEPTH, 2 * stage.rounds)) for stage in _stages(graph, plan, found)]
     return Design(graph, plan, found, stages)
 
 
@@ -127,8 +126,7 @@ def make_design(graph: Graph, plan: Plan) -> Design:
     design = Design(graph, plan, found, list(_stages(graph, plan, found)))
     depths = _size_queues(design)
     settled = {name: replace(layer, fifo_depth=depths[name]) for name, layer in plan.layers.items()}
-    stages = [replace(stage, engine=replace(stage.engine, depth=depths[stage.layer]))
-              if isinstance(stage.engine, StreamFifo) else stage for stage in design.stages]
+    stages = [_deep(stage, depths[stage.layer]) for stage in design.stages]
     return Design(graph, replace(plan, layers=settled), found, stages)
 
 
@@ -146,7 +144,8 @@ def check_plan(graph: Graph, plan: Plan, found: list[Layer]) -> None:
         if entry is None:
             raise PlanError(f"the plan lacks the layer '{layer.name}'; add [layers.\"{layer.name}\"] with its engine and folding")
         if entry.engine != layer.engine:
-            raise PlanError(f"layer '{layer.name}': the plan's engine '{entry.engine}' cannot run it; write engine = \"{layer.engine}\"")
+            raise PlanError(f"layer '{layer.name}': the plan's engine '{entry.engine}' cannot run it; write "
+                            f"engine = \"{layer.engine}\"")
         _divides(layer, "pe", entry.pe, pe_size(layer), "elements" if is_common(layer) else "outputs")
         if layer.engine == "mvu":
             _divides(layer, "simd", entry.simd, layer.inputs, "inputs")
@@ -183,30 +182,31 @@ def _divides(layer: Layer, key: str, value: int | None, total: int, what: str) -
 
 
 def _stages(graph: Graph, plan: Plan, found: list[Layer]) -> Iterator[Stage]:
-    """The blocks in order: each layer's engine behind the converters it needs, each followed by a queue."""
+    """The blocks in order: each layer's engine, then a queue and the converters that the next layer needs.
+
+    The queue stands where words are widest.  A widening converter in front of it takes words as fast as they come, and a
+    narrowing one behind it gives them as fast as they go; on their other sides both would keep the queue from doing so.
+    """
     ranges = proven_ranges(graph)
-    lanes: int | None = None
-    for number, layer in enumerate(found):
-        entry = plan.layers[layer.name]
-        stage = engine_stage(f"l{number}_{layer.engine}", layer, entry, plan.family, ranges)
-        word = stage.engine.word_in
-        elements = word.lanes if lanes is None else lanes
-        for part, converter in enumerate(converters(elements, word.lanes, layer.x_type)):
-            total = layer.inputs * _vectors(graph, layer)
-            yield Stage(f"l{number}_width{part or ''}", converter, layer.name,
-                        total // max(converter.lanes_in, converter.lanes_out))
+    engines = [engine_stage(f"l{n}_{layer.engine}", layer, plan.layers[layer.name], plan.family, ranges) for n, layer in enumerate(found)]
+    for number, (layer, stage) in enumerate(zip(found, engines, strict=True)):
         yield stage
-        lanes = stage.engine.word_out.lanes
-        yield Stage(f"l{number}_fifo", StreamFifo(lanes, stage.engine.word_out.type, entry.fifo_depth or LEAST_DEPTH),
-                    layer.name, graph.values[layer.nodes[-1].output].elements // lanes)
+        word, elements = stage.engine.word_out, graph.values[layer.nodes[-1].output].elements
+        follows = number + 1 < len(found)
+        between = [Stage(f"l{number + 1}_width{part or ''}", converter, found[number + 1].name,
+                         elements // max(converter.lanes_in, converter.lanes_out))
+                   for part, converter in enumerate(converters(word.lanes, engines[number + 1].engine.word_in.lanes, word.type))
+                   ] if follows else []
+        widening = [converter for converter in between if converter.engine.word_out.lanes > converter.engine.word_in.lanes]
+        yield from widening
+        lanes = widening[-1].engine.word_out.lanes if widening else word.lanes
+        yield Stage(f"l{number}_fifo", StreamFifo(lanes, word.type, plan.layers[layer.name].fifo_depth or LEAST_DEPTH), layer.name,
+                    elements // lanes)
+        yield from between[len(widening):]
 
 
-def _vectors(graph: Graph, layer: Layer) -> int:
-    """Input vectors of a layer per frame."""
-    return graph.values[layer.nodes[0].inputs[0]].elements // layer.inputs
-
-
-def engine_stage(name: str, layer: Layer, entry: LayerPlan, family: str, ranges: dict) -> Stage:  # type: ignore[type-arg]
+def engine_stage(name: str, layer: Layer, entry: LayerPlan, family: str, ranges: Mapping[str, Range]) -> Stage:
+    """The block of a layer with its constants; `ranges` are the graph's proven ranges."""
     if layer.engine == "argmax":
         return Stage(name, Argmax(layer.inputs, entry.pe, layer.x_type, layer.out_type), layer.name, layer.rounds)
     if layer.engine == "thresholding":
@@ -216,7 +216,7 @@ def engine_stage(name: str, layer: Layer, entry: LayerPlan, family: str, ranges:
         if common:
             rows = rows[:1]
         channels = layer.outputs * layer.rounds if common else layer.outputs
-        kind = IntType(min(layer.x_type.lo, int(rows.min(initial=layer.x_type.lo))), max(layer.x_type.hi + 1, int(rows.max(initial=0))))
+        kind = IntType(min(layer.x_type.lo, int(rows.min())), max(layer.x_type.hi, int(rows.max())))
         engine: Engine = Thresholding(channels, entry.pe, layer.x_type, layer.out_type, rows.shape[1], common, kind)
         return Stage(name, engine, layer.name, 1 if common else layer.rounds, thresholds=rows)
     product = layer.nodes[0].op
@@ -247,6 +247,12 @@ def _clamped(layer: Layer, lo: Int64, hi: Int64) -> Int64:
                    lo[:, None], hi[:, None] + 1)
 
 
+def _deep(stage: Stage, depth: int) -> Stage:
+    """A queue with another depth; any other stage as it is."""
+    engine = stage.engine
+    return replace(stage, engine=replace(engine, depth=depth)) if isinstance(engine, StreamFifo) else stage
+
+
 def _blocks(stages: list[Stage]) -> list[Block]:
     return [Fifo(stage.engine.depth) if isinstance(stage.engine, StreamFifo) else stage.engine.schedule for stage in stages]
 
@@ -264,8 +270,7 @@ def _size_queues(design: Design) -> dict[str, int]:
     stages = list(design.stages)
 
     def with_depth(name: str, depth: int) -> list[Stage]:
-        stage = stages[at[name]]
-        return [*stages[:at[name]], replace(stage, engine=replace(stage.engine, depth=depth)), *stages[at[name] + 1:]]
+        return [*stages[:at[name]], _deep(stages[at[name]], depth), *stages[at[name] + 1:]]
 
     for name, index in at.items():  # ample: two whole frames
         stages = with_depth(name, fixed[name] or max(LEAST_DEPTH, 2 * stages[index].rounds))

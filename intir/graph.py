@@ -145,7 +145,7 @@ class Graph:
     @functools.cached_property
     def ranges(self) -> Mapping[str, Range]:
         """The exact range of every value, computed once.  Raises GraphError if a value can leave its declared type."""
-        from .verify import compute_ranges  # noqa: PLC0415 - verify imports this module
+        from .verify import compute_ranges
 
         return MappingProxyType(compute_ranges(self))
 
@@ -248,7 +248,7 @@ class GraphBuilder:
 
     def build(self) -> Graph:
         """The graph, verified.  Raises GraphError if it breaks a rule."""
-        from .verify import verify  # noqa: PLC0415 - verify imports this module
+        from .verify import verify
 
         graph = Graph(self.name, tuple(self._inputs), tuple(self._outputs), tuple(self.nodes),
                       MappingProxyType(dict(self.values)))

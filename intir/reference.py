@@ -54,7 +54,10 @@ def run_all(graph: Graph, inputs: Mapping[str, Array], *, keep: tuple[str, ...] 
         raise GraphError(f"'{missing[0]}' is no value of graph '{graph.name}'; keep only values that it has")
     wanted = tuple(dict.fromkeys((*(one.value for one in graph.outputs), *keep)))
     results = {name: np.empty((batch, *graph.values[name].shape), np.int64) for name in wanted}
-    chunk = max(1, min(batch, CHUNK_BYTES // (4 * max(value.elements for value in graph.values.values()))))
+    most = max(1, CHUNK_BYTES // (4 * max(value.elements for value in graph.values.values())))
+    workers = max(1, workers)
+    chunks = max(1, -(-batch // (most * workers))) * workers  # of equal size, so that no worker waits for another
+    chunk = max(1, -(-batch // chunks))
     starts = range(0, batch, chunk)
 
     def work(start: int) -> int:
@@ -64,7 +67,7 @@ def run_all(graph: Graph, inputs: Mapping[str, Array], *, keep: tuple[str, ...] 
 
     _ = graph.ranges  # proven before any thread asks for them
     done = 0
-    with ThreadPoolExecutor(max(1, workers)) as pool:
+    with ThreadPoolExecutor(workers) as pool:
         for size in pool.map(work, starts) if workers > 1 else map(work, starts):
             done += size
             if progress:

@@ -1,0 +1,1 @@
+"""Jinja2 templates of Verilog, benches and documents; logic stays in `codegen`."""

@@ -9,7 +9,7 @@ without a bound shows it on a model rebuilt for a batch.
 Ends with 1 if a bound is missed: 100 times qonnx on both networks, onnxruntime's integer kernels on the CNV.
 """
 
-# ruff: noqa: PLC0415 - numpy is imported after the number of BLAS threads is set
+
 from __future__ import annotations
 
 import argparse

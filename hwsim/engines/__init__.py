@@ -1,0 +1,1 @@
+"""Engines: one parameter object each, which answers its timing, its actions and its size."""

@@ -26,7 +26,7 @@ BLOCK_BYTES = 1 << 20
 MAX_TABLE = 2**24
 
 
-def out_size(size: int, kernel: int, stride: int, dilation: int, before: int, after: int, where: str) -> int:  # noqa: PLR0917
+def out_size(size: int, kernel: int, stride: int, dilation: int, before: int, after: int, where: str) -> int:
     """Outputs along one axis.  Raises GraphError if the padded input is smaller than the window."""
     reach = dilation * (kernel - 1) + 1
     require(size + before + after >= reach, f"{where}: a window that reaches over {reach} does not fit an input of {size} "
@@ -37,14 +37,14 @@ def out_size(size: int, kernel: int, stride: int, dilation: int, before: int, af
     return count
 
 
-def axis_index(size: int, kernel: int, stride: int, dilation: int, before: int, after: int) -> Int64:  # noqa: PLR0917
+def axis_index(size: int, kernel: int, stride: int, dilation: int, before: int, after: int) -> Int64:
     """Input position of every (output, tap), -1 in the padding; int64 (outputs, kernel)."""
     count = (size + before + after - dilation * (kernel - 1) - 1) // stride + 1
     at = np.arange(count)[:, None] * stride + np.arange(kernel) * dilation - before
     return np.where((at >= 0) & (at < size), at, -1)
 
 
-def transposed_index(size: int, kernel: int, stride: int, dilation: int, before: int, count: int) -> Int64:  # noqa: PLR0917
+def transposed_index(size: int, kernel: int, stride: int, dilation: int, before: int, count: int) -> Int64:
     """The same for a transposed convolution with `count` outputs: output o reads input i at tap k where
     ``o + before = i * stride + k * dilation``."""
     at = np.arange(count)[:, None] + before - np.arange(kernel) * dilation

@@ -12,7 +12,7 @@ from fractions import Fraction
 import numpy as np
 
 from .errors import LoweringError
-from .exact import ONE, ZERO, Array, Ints, Param, collapse, objects, rational_gcd
+from .exact import ONE, Array, Ints, Param, collapse, objects, rational_gcd
 from .tensors import Const
 
 MAX_WEIGHT_BITS = 16
@@ -38,7 +38,7 @@ def columns(weights: Const, rows: Param) -> tuple[Ints, Param]:
     """
     scale = collapse(objects(weights.scale * rows))
     offset = collapse(objects(weights.offset * rows))
-    if weights.base.dtype != object and scale.shape[0] == offset.shape[0] == 1:
+    if weights.base.dtype != object and scale.shape[0] == offset.shape[0] == 1 and all(one != 0 for one in scale[0]):
         return _aligned_columns(weights.base, scale[0], offset[0])
     depth, width = weights.shape
     exact = objects(weights.exact() * rows)
@@ -59,7 +59,7 @@ def _aligned_columns(base: Array, scale: Param, offset: Param) -> tuple[Ints, Pa
     integers = np.empty_like(base)
     for n in range(base.shape[1]):
         worth = Fraction(scales[n]) * Fraction(2) ** int(exponent[n])
-        ratio = Fraction(offsets[n]) / worth if worth else ZERO
+        ratio = Fraction(offsets[n]) / worth
         if max(abs(ratio.numerator), ratio.denominator) * (int(np.abs(base[:, n]).max(initial=0)) + 1) >= 2**62:
             _check(2**62)
         integers[:, n] = (base[:, n] * ratio.denominator + ratio.numerator) * (1 if worth >= 0 else -1)

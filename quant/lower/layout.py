@@ -38,7 +38,7 @@ def arranged(ctx: Context, act: Act, shape: Shape, where: Ints) -> Act:
     LoweringError
         If no IR operation moves values so.
     """
-    act = ctx.settled(act)
+    act = trimmed(ctx, act)
     assert isinstance(act.carrier, Carrier)  # `settled` says so
     if act.carrier.shape == shape and np.array_equal(act.where, where):
         return act
@@ -48,6 +48,27 @@ def arranged(ctx: Context, act: Act, shape: Shape, where: Ints) -> Act:
     for op, form in _moves(index.reshape(shape), act.carrier.shape):
         name = ctx.emit(op, [name], act.trail, form)
     return replace(act, carrier=Carrier.made(name, shape), where=where)
+
+
+def trimmed(ctx: Context, act: Act) -> Act:
+    """The settled activation over an IR value without rows, columns and channels that it does not read.
+
+    Slices are lazy, too; here one is made where what is read is a box of the carrier.
+    """
+    act = ctx.settled(act)
+    assert isinstance(act.carrier, Carrier)
+    source = act.carrier.shape
+    read = np.unique(act.where)
+    if read.size == math.prod(source):
+        return act
+    lines = [np.unique(coordinate) for coordinate in np.unravel_index(read, source)]
+    box = tuple(line.size for line in lines)
+    if math.prod(box) != read.size or any(np.unique(np.diff(line)).size > 1 for line in lines):
+        return act
+    name = act.carrier.name()
+    for op, form in _cut_and_repeated(lines, source, box):
+        name = ctx.emit(op, [name], act.trail, form)
+    return replace(act, carrier=Carrier.made(name, box), where=np.searchsorted(read, act.where))
 
 
 def in_own_layout(ctx: Context, act: Act) -> Act:

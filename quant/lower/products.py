@@ -18,7 +18,7 @@ from .context import Context
 from .errors import LoweringError
 from .exact import ONE, ZERO, Ints, Param, filled, objects, rational_gcd
 from .grid import columns
-from .layout import arranged
+from .layout import arranged, trimmed
 from .node import OnnxNode, lowers
 from .realise import channels_of, integers_of, on_grid
 from .tensors import Act, Carrier, Const, Shape, spread, straight
@@ -160,6 +160,7 @@ def _lined_up(ctx: Context, act: Act, weights: Const) -> tuple[Act, Const]:
     -------
     (activation over an IR value whose last axis is K, weights)
     """
+    act = trimmed(ctx, act)
     assert isinstance(act.carrier, Carrier)
     size = int(np.prod(act.carrier.shape))
     if len(act.shape) == 2 and act.where.size == size and not np.array_equal(act.where.ravel(), np.arange(size)):

@@ -30,11 +30,10 @@ def integers_of(ctx: Context, act: Act) -> Act:
     if any(isinstance(function, Quantized) for function in act.chain):
         act = closed(ctx, act)
     act = ctx.settled(act)
-    while act.chain:
-        function, act = act.chain[0], replace(act, chain=act.chain[1:])
+    chain, act = act.chain, replace(act, chain=())
+    for function in chain:
         if isinstance(function, Linear):
-            act = replace(act, scale=objects(act.scale * function.params[0]),
-                          offset=objects(act.offset * function.params[0] + function.params[1]))
+            act = act.linear(*function.params)
         elif isinstance(function, Clip):
             low, high = function.params
             act = _clipped(ctx, _clipped(ctx, act, low, rising=True), high, rising=False)
@@ -43,10 +42,22 @@ def integers_of(ctx: Context, act: Act) -> Act:
         elif isinstance(function, Normalised):
             raise LoweringError("a Softmax is computed, which the IR does not do; remove it, or end with ArgMax (option argmax)")
         else:
-            raise LoweringError(f"it reads values that no quantizer brought back to integers (behind {', '.join(act.trail)}); put "
-                                f"a "
+            raise LoweringError(f"it reads values that no quantizer brought back to integers (behind {', '.join(act.trail)}); put a "
                                 "Quant in between")
-    return act
+    return _without_zero_scales(ctx, act)
+
+
+def _without_zero_scales(ctx: Context, act: Act) -> Act:
+    """Channels that were multiplied by 0 get integers of 0, so that every scale has a reciprocal."""
+    if all(one != 0 for one in act.scale.ravel()):
+        return act
+    act, (scale,) = channels_of(ctx, act, act.scale)
+    assert isinstance(act.carrier, Carrier)
+    factors = np.array([int(one != 0) for one in scale], np.int64)
+    name = ctx.emit(ScaleChannels(factors, np.zeros(1, np.int64)), [act.carrier.name()], (*act.trail, ctx.node),
+                    "ScaleChannels, channels that are multiplied by 0")
+    kept = objects([one or Fraction(1) for one in scale])
+    return replace(act, carrier=Carrier.made(name, act.carrier.shape), scale=spread(kept, act.where, len(kept)))
 
 
 def channels_of(ctx: Context, act: Act, *params: Param) -> tuple[Act, list[Param]]:

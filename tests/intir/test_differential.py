@@ -4,7 +4,7 @@
 written to a file that the message names.
 """
 
-# ruff: noqa: PLC0415 - tables hold whole messages; some imports belong to one test
+
 from __future__ import annotations
 
 import collections

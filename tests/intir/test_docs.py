@@ -1,6 +1,6 @@
 """docs/intir.md: its examples run, and its table has every operation with every attribute."""
 
-# ruff: noqa: PLC0415 - tables hold whole messages; some imports belong to one test
+
 from __future__ import annotations
 
 import contextlib

@@ -4,9 +4,10 @@ Runs in a process of its own whose address space is limited and which an alarm e
 ``BITWRIGHT_FUZZ`` sets another number of files, ``BITWRIGHT_SEED`` the seed.
 """
 
-# ruff: noqa: E501, PLC0415 - tables hold whole messages; some imports belong to one test
+# ruff: noqa: E501 - tables hold whole messages; some imports belong to one test
 from __future__ import annotations
 
+import copy
 import io
 import json
 import os
@@ -116,11 +117,11 @@ def edit_json(rng: np.random.Generator, data: bytes) -> bytes:
             if choice < 0.1:
                 del at[key]
             elif choice < 0.2 and isinstance(at, list):
-                at.append(at[key])
+                at.append(copy.deepcopy(at[key]))
             elif choice < 0.5 and isinstance(at[key], int):
                 at[key] = at[key] + int(rng.integers(-3, 4))
             else:
-                at[key] = VALUES[rng.integers(len(VALUES))]
+                at[key] = copy.deepcopy(VALUES[rng.integers(len(VALUES))])
             break
     return rewritten(data, "graph.json", json.dumps(plain).encode())
 

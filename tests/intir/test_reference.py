@@ -1,7 +1,9 @@
 """The reference executor: input checks, chunks, carriers, the two-in-one products."""
 
-# ruff: noqa: E501, PLC0415 - tables hold whole messages; some imports belong to one test
+# ruff: noqa: E501 - tables hold whole messages; some imports belong to one test
 from __future__ import annotations
+
+import itertools
 
 import numpy as np
 import pytest
@@ -100,7 +102,8 @@ def test_chunks_workers_and_batches_change_nothing(seed: int, monkeypatch: pytes
     for workers in (1, 3):
         calls.clear()
         parts = run_all(graph, inputs, progress=lambda done, total: calls.append((done, total)), workers=workers)
-        assert calls == [(3, 11), (6, 11), (9, 11), (11, 11)]
+        done = [0, *(one for one, _ in calls)]
+        assert done[-1] == 11 and all(0 < b - a <= 3 for a, b in itertools.pairwise(done)) and {total for _, total in calls} == {11}
         for name, values in parts.items():
             np.testing.assert_array_equal(values, whole[name])
     alone = run_all(graph, {name: x[4:5] for name, x in inputs.items()})
