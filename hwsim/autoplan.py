@@ -7,12 +7,14 @@ from dataclasses import replace
 
 from intir import Graph, proven_ranges
 
-from .design import ample_design, divisors, engine_stage, pe_size
+from .design import ample_design, divisors, engine_stage, is_common, pe_size
 from .layers import Layer, layers
-from .plan import LayerPlan, Plan, PlanError, fingerprint
+from .plan import FAMILIES, MAX_CLOCK_MHZ, LayerPlan, Plan, PlanError, fingerprint
 
 #: Without a wanted rate: as many synapses in parallel, over all layers, as a mid-size FPGA carries with ease.
 DEFAULT_SYNAPSES = 1024
+#: Slower than any folding is.
+MAX_TARGET = 2**62
 
 
 def auto_plan(graph: Graph, *, fps: float | None = None, clock_mhz: float = 100.0, family: str = "xilinx",
@@ -32,8 +34,13 @@ def auto_plan(graph: Graph, *, fps: float | None = None, clock_mhz: float = 100.
     Raises
     ------
     PlanError
-        If the rate is beyond one frame per cycle of full unrolling, or `folding` has another number of layers.
+        If the rate is beyond one frame per cycle of full unrolling, `folding` has another number of layers, or there is no such
+        clock or family.
     """
+    if not 0 < clock_mhz <= MAX_CLOCK_MHZ:
+        raise PlanError(f"a clock of {clock_mhz:g} MHz; give one between 0 and {MAX_CLOCK_MHZ}")
+    if family not in FAMILIES:
+        raise PlanError(f"the FPGA family is '{family}'; choose one of {', '.join(FAMILIES)}")
     found = layers(graph)
     products = [layer for layer in found if layer.engine == "mvu"]
     if folding is not None and len(folding) != len(products):
@@ -43,10 +50,11 @@ def auto_plan(graph: Graph, *, fps: float | None = None, clock_mhz: float = 100.
     if fps is not None:
         if not fps > 0:
             raise PlanError(f"{fps} frames per second wanted; give a positive rate")
-        target = int(clock_mhz * 1e6 / fps)
-        if target < max(layer.rounds for layer in found):
+        target = int(min(clock_mhz * 1e6 / fps, MAX_TARGET))
+        least = max(_least_cycles(layer) for layer in found)
+        if target < least:
             raise PlanError(f"{fps:g} frames per second at {clock_mhz:g} MHz leave {target} cycles per frame, but the network "
-                            f"takes at least {max(layer.rounds for layer in found)}; lower the rate or raise the clock")
+                            f"takes at least {least}; lower the rate or raise the clock")
     elif fixed:
         target = max(layer.rounds * (layer.outputs // max(1, pair[0])) * (layer.inputs // max(1, pair[1]))
                      for layer, pair in zip(products, folding or [], strict=True))
@@ -71,12 +79,17 @@ def _ordered(graph: Graph, plan: Plan, products: list[Layer]) -> Plan:
     return plan
 
 
+def _least_cycles(layer: Layer) -> int:
+    """Cycles per frame of a layer when it is unrolled as far as it goes."""
+    return 1 if is_common(layer) else layer.rounds
+
+
 def _default_target(found: list[Layer]) -> int:
     """Fewest cycles per frame, among powers of two, at which the products need no more than the default synapses."""
     target = 1
     while True:
         work = [layer.inputs * layer.outputs * layer.rounds for layer in found if layer.engine == "mvu"]
-        if sum(-(-macs // target) for macs in work) <= DEFAULT_SYNAPSES and all(layer.rounds <= target for layer in found):
+        if sum(-(-macs // target) for macs in work) <= DEFAULT_SYNAPSES and all(_least_cycles(layer) <= target for layer in found):
             return target
         target *= 2
 
@@ -86,7 +99,7 @@ def _fold(graph: Graph, layer: Layer, target: int, fixed: tuple[int, int] | None
     """The folding with the fewest LUTs among those that keep to `target` cycles per frame."""
     if fixed is not None:
         return LayerPlan(layer.engine, *fixed)
-    rounds = 1 if pe_size(layer) == layer.outputs * layer.rounds else layer.rounds
+    rounds = _least_cycles(layer)
     wanted = None if behind is None else (behind.simd or behind.pe)
     if layer.engine != "mvu":
         lanes = [d for d in divisors(pe_size(layer)) if rounds * (pe_size(layer) // d) <= target] or [pe_size(layer)]

@@ -39,6 +39,10 @@ class Fifo:
 
     depth: int
 
+    def __post_init__(self) -> None:
+        if self.depth < 1:
+            raise SimulationError(f"a queue of {self.depth} words; give it 1 or more")
+
 
 Block = Schedule | Fifo
 

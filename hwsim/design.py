@@ -146,7 +146,8 @@ def check_plan(graph: Graph, plan: Plan, found: list[Layer]) -> None:
         if entry.engine != layer.engine:
             raise PlanError(f"layer '{layer.name}': the plan's engine '{entry.engine}' cannot run it; write "
                             f"engine = \"{layer.engine}\"")
-        _divides(layer, "pe", entry.pe, pe_size(layer), "elements" if is_common(layer) else "outputs")
+        what = "channels" if layer.engine == "argmax" else "elements" if is_common(layer) else "outputs"
+        _divides(layer, "pe", entry.pe, pe_size(layer), what)
         if layer.engine == "mvu":
             _divides(layer, "simd", entry.simd, layer.inputs, "inputs")
         for key in ("simd", "order"):
@@ -173,12 +174,14 @@ def divisors(number: int) -> list[int]:
 
 
 def _divides(layer: Layer, key: str, value: int | None, total: int, what: str) -> None:
-    if value is None or total % value:
+    if value is None:
+        raise PlanError(f"layer '{layer.name}' has no {key}; give one that divides its {total} {what}")
+    if value < 1 or total % value:
         choices = divisors(total)
-        below = max((d for d in choices if d <= (value or 1)), default=1)
-        above = min((d for d in choices if d >= (value or 1)), default=total)
-        near = f"{below} and {above}" if below != above else str(below)
-        raise PlanError(f"layer '{layer.name}': {key} = {value} does not divide its {total} {what}; the nearest that do are {near}")
+        below = max((d for d in choices if d < value), default=1)
+        above = min((d for d in choices if d > value), default=total)
+        near = f"nearest that do are {below} and {above}" if below != above else f"nearest that does is {below}"
+        raise PlanError(f"layer '{layer.name}': {key} = {value} does not divide its {total} {what}; the {near}")
 
 
 def _stages(graph: Graph, plan: Plan, found: list[Layer]) -> Iterator[Stage]:

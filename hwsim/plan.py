@@ -21,6 +21,7 @@ from .engines.mvu import ORDERS
 
 VERSION = 1
 FAMILIES = ("xilinx", "ecp5", "generic")
+MAX_CLOCK_MHZ = 10_000
 
 
 class PlanError(BitwrightError):
@@ -118,14 +119,14 @@ def loads(text: str, where: str = "plan") -> Plan:
     """
     try:
         data = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # ValueError: TOMLDecodeError, or an integer of thousands of digits
         raise PlanError(f"{where} is no valid TOML: {error}; mend that line or write a new plan with `bitwright plan`") from None
     _known(data, {"version", "network", "structure", "family", "clock_mhz", "layers"}, where)
     if data.get("version") != VERSION:
         raise PlanError(f"{where} has version {data.get('version')!r}; this bitwright reads version {VERSION}")
     clock = data.get("clock_mhz", 100.0)
-    if isinstance(clock, bool) or not isinstance(clock, (int, float)) or not 0 < clock <= 10_000:
-        raise PlanError(f"{where}: clock_mhz is {clock!r}; give a clock in MHz between 0 and 10000")
+    if isinstance(clock, bool) or not isinstance(clock, (int, float)) or not 0 < clock <= MAX_CLOCK_MHZ:
+        raise PlanError(f"{where}: clock_mhz is {clock!r}; give a clock in MHz between 0 and {MAX_CLOCK_MHZ}")
     family = data.get("family", "xilinx")
     if family not in FAMILIES:
         raise PlanError(f"{where}: family is {family!r}; choose one of {', '.join(FAMILIES)}")

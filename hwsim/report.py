@@ -6,6 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
+from .dataflow import SimulationError
 from .design import Design, Stage
 from .engines.fifo import StreamFifo
 from .engines.mvu import Mvu
@@ -122,7 +123,14 @@ def simulate_report(design: Design, frames: int = 5) -> SimulationReport:
     design : Design
     frames : int
         At least 1.
+
+    Raises
+    ------
+    SimulationError
+        If `frames` is below 1.
     """
+    if frames < 1:
+        raise SimulationError(f"{frames} frames to simulate; give 1 or more")
     trace = design.simulate(frames)
     ii, latency = design.rate()
     blocks = tuple(_block(stage, ii, int(starved), int(blocked))

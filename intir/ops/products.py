@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ..ranges import Int64, Range, product_bounds
 from ..types import MAX_BITS
+from . import binary
 from .base import Array, Op, Shape, int_tuple, integer_array, plain_int, require
 from .windows import axis_index, onnx_windows, out_size, padded, taps, unrolled, window_range
 
@@ -51,7 +52,6 @@ class Weights:
         if bound <= 2**24:
             return np.float32
         return np.float64 if bound <= 2**53 else np.int64
-
 
     def packing(self, magnitude: int, terms: int) -> int:
         """The base in which one float32 carries two accumulators, a power of two; 0 if it cannot, or would not pay.
@@ -197,6 +197,11 @@ class Conv2d(Weights, Op):
         while that is in the cache, and its results are returned instead.
         """
         (x,) = inputs
+        if self.groups == 1 and (not any(self.pads) or abs(self.pad_value) == 1):
+            height, width, _ = self.shape(x.shape[1:])
+            if binary.pays(ranges[0].type, self.weights, len(x) * height * width * self.weights.size):
+                acc = binary.convolve(padded(x, self.pads, self.pad_value), self.weights, (height, width), self.stride, self.dilation)
+                return then(acc) if then else acc
         magnitude = max(ranges[0].magnitude, abs(self.pad_value))
         carrier, base = self.carrier(magnitude), self.packing(magnitude, self.weights[..., 0].size)
         x, weights, batch = padded(x, self.pads, self.pad_value), self.carried(self.carrier(magnitude)), len(x)

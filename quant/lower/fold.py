@@ -25,6 +25,10 @@ from .node import OnnxNode, folds
 from .tensors import Const
 
 
+#: Of the numerator and denominator of a constant.
+MAX_CONST_BITS = 4096
+
+
 def _native(*consts: Const) -> bool:
     """True if numpy's int64 computes with these exactly (shape arithmetic: small integers)."""
     return all(const.is_plain and const.base.dtype.kind in "iu" and const.base.dtype != np.uint64
@@ -44,6 +48,15 @@ def _broadcastable(consts: list[Const]) -> None:
         raise LoweringError(f"makes a constant of shape {shape}, beyond the limit of {MAX_ELEMENTS} elements")
 
 
+def _short_enough(*consts: Const) -> None:
+    """Squaring a constant again and again doubles its digits: no sound network comes near this limit."""
+    for const in consts:
+        for param in (const.scale, const.offset, *([const.base] if const.base.dtype == object else [])):
+            if any(max(Fraction(one).numerator.bit_length(), Fraction(one).denominator.bit_length()) > MAX_CONST_BITS
+                   for one in param.ravel()):
+                raise LoweringError(f"its constants are fractions of more than {MAX_CONST_BITS} bits; compute them before the export")
+
+
 @folds("Add", "Sub", "Mul", "Div")
 def _arithmetic(node: OnnxNode) -> Const:
     a, b = (node.const(position, "operand") for position in (0, 1))
@@ -55,6 +68,7 @@ def _arithmetic(node: OnnxNode) -> Const:
         if node.op_type == "Div":  # ONNX integer division truncates
             return Const.plain(np.asarray(np.trunc(x / y), np.int64))
         return Const.plain(np.asarray({"Add": operator.add, "Sub": operator.sub, "Mul": operator.mul}[node.op_type](x, y)))
+    _short_enough(a, b)
     shape = np.broadcast_shapes(a.shape, b.shape)
     if a.shape == shape and not (node.op_type in ("Add", "Sub") and b.param().size == b.base.size > 1):
         # Keep a's integers: scaling quantized weights must not lose their grid.
@@ -172,6 +186,8 @@ def _range(node: OnnxNode) -> Const:
 @folds("MatMul")
 def _matmul(node: OnnxNode) -> Const:
     a, b = node.const(0, "operand"), node.const(1, "operand")
+    if a.base.ndim == 0 or b.base.ndim == 0 or a.base.size * b.shape[-1] > MAX_ELEMENTS:
+        raise LoweringError(f"it multiplies constants of shapes {a.shape} and {b.shape}; compute the product before the export")
     return Const.plain(objects(a.exact() @ b.exact()))
 
 
@@ -193,6 +209,8 @@ def _size(node: OnnxNode) -> Const:
 @folds("Concat")
 def _concat(node: OnnxNode) -> Const:
     consts, axis = _constants(node), node.integer("axis", 0)
+    if sum(const.base.size for const in consts) > MAX_ELEMENTS:
+        raise LoweringError(f"makes a constant beyond the limit of {MAX_ELEMENTS} elements")
     if all(const.is_plain and const.base.dtype != object for const in consts):
         return Const.plain(np.concatenate([const.base for const in consts], axis=axis))
     return Const.plain(np.concatenate([const.exact() for const in consts], axis=axis))

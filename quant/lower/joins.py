@@ -167,6 +167,7 @@ def _pad(ctx: Context, node: OnnxNode) -> Act:
     if order[-1] == 1 and (pads[1] or pads[1 + rank]) and (act.scale.size > 1 or act.offset.size > 1):
         raise LoweringError("it pads channels that have different scales; use one scale for all channels")
     assert isinstance(act.carrier, Carrier)
-    name = ctx.emit(Pad(before, after, integer), [act.carrier.name()], (*act.trail, node.name), f"Pad with {integer}")
     shape = tuple(size + pads[axis] + pads[axis + rank] for axis, size in enumerate(act.shape))
-    return fresh(name, ctx.builder.values[name].shape, canonical(shape, ctx.channels_first), act.scale, act.offset)
+    where = canonical(shape, ctx.channels_first)  # refuses absurd sizes, so it comes first
+    name = ctx.emit(Pad(before, after, integer), [act.carrier.name()], (*act.trail, node.name), f"Pad with {integer}")
+    return fresh(name, ctx.builder.values[name].shape, where, act.scale, act.offset)

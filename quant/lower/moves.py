@@ -29,6 +29,8 @@ def moves(*op_types: str) -> Callable[[Rule], Rule]:
         def lower(ctx: Context, node: OnnxNode) -> Act:
             act = node.act()
             moved = act.moved(rule(node, act.shape))
+            if moved.where.size == 0:
+                raise LoweringError(f"it makes an empty tensor of shape {moved.shape} from {act.shape}; remove it")
             if not moved.shape or moved.shape[0] != 1:
                 raise LoweringError(f"it makes a tensor of shape {moved.shape} from {act.shape}, which mixes the batch axis with "
                                     f"others; "

@@ -42,8 +42,8 @@ def integers_of(ctx: Context, act: Act) -> Act:
         elif isinstance(function, Normalised):
             raise LoweringError("a Softmax is computed, which the IR does not do; remove it, or end with ArgMax (option argmax)")
         else:
-            raise LoweringError(f"it reads values that no quantizer brought back to integers (behind {', '.join(act.trail)}); put a "
-                                "Quant in between")
+            raise LoweringError("it reads values that no quantizer brought back to integers (behind "
+                                f"{', '.join(act.trail)}); put a Quant in between")
     return _without_zero_scales(ctx, act)
 
 

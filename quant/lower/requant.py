@@ -61,9 +61,8 @@ def requant(table: Ints, kind: IntType, slopes: list[Fraction], proven: Range) -
     shared = len(table) == 1
     found = []
     for c, row in enumerate(table):
-        low, high = (int(proven.lo.min()), int(proven.hi.max())) if shared else (int(proven.lo[c]), int(proven.hi[c]))
-        step = proven.type.step if shared else proven.step
-        line = _search(row, kind, slopes[c], low, high, step)
+        domain = proven.type if shared else IntType(int(proven.lo[c]), int(proven.hi[c]), proven.step)
+        line = _search(row, kind, slopes[c], domain)
         if line is None:
             return None
         found.append(line)
@@ -79,8 +78,9 @@ def _vector(values: list[int]) -> Ints:
     return np.array(values if len(set(values)) > 1 else values[:1], np.int64)
 
 
-def _search(row: Ints, kind: IntType, slope: Fraction, low: int, high: int, step: int) -> Line | None:
-    """The least shift for one channel."""
+def _search(row: Ints, kind: IntType, slope: Fraction, domain: IntType) -> Line | None:
+    """The least shift for one channel, whose integers are those of `domain`."""
+    low, high, step = domain.lo, domain.hi, domain.step
     levels = kind.lo + 1 + np.arange(len(row), dtype=np.int64)
     reached = row <= high
     missed = row > low

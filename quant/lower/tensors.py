@@ -6,6 +6,7 @@ operator that only moves values (Reshape, Transpose, Slice, ...) is one numpy fu
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -27,6 +28,7 @@ from .exact import (
     objects,
     remapped,
 )
+from .load import MAX_ELEMENTS
 from .spec import InputSpec
 
 Shape = tuple[int, ...]
@@ -237,13 +239,21 @@ Tensor = Const | Act | Poison
 
 def natural(shape: Shape) -> Ints:
     """`where` of an IR value of shape (*spatial, C) seen as an ONNX tensor (1, C, *spatial)."""
-    index = np.arange(int(np.prod(shape)), dtype=np.int64).reshape(shape)
+    index = np.arange(elements(shape), dtype=np.int64).reshape(shape)
     return np.moveaxis(index, -1, 0)[None]
 
 
 def straight(shape: Shape) -> Ints:
     """`where` of an IR value of some shape seen as an ONNX tensor (1, *shape)."""
-    return np.arange(int(np.prod(shape)), dtype=np.int64).reshape((1, *shape))
+    return np.arange(elements(shape), dtype=np.int64).reshape((1, *shape))
+
+
+def elements(shape: Shape) -> int:
+    """Number of elements.  Raises LoweringError if a file asks for more than fits into memory."""
+    count = math.prod(shape)
+    if count > MAX_ELEMENTS:
+        raise LoweringError(f"it makes a tensor of shape {shape}, beyond the limit of {MAX_ELEMENTS} elements; make it smaller")
+    return count
 
 
 def fresh(name: str, shape: Shape, where: Ints, scale: Param | None = None, offset: Param | None = None,

@@ -25,22 +25,50 @@ def relu(x):
 def test_one_product_read_by_a_falling_a_rising_and_a_linear_reader():
     w = f32([[1, -2], [3, 5]])
     constants = BITS | {"w": w, "k": f32([-0.3, 0.7]), "j": f32([0.2, -0.9])}
-    nodes = [node("MatMul", ["x", "w"], "m"), node("Mul", ["m", "k"], "a"), node("Quant", ["a", "s", "z", "b"], "qa", signed=1, narrow=0),
-             node("Mul", ["m", "j"], "c"), node("Quant", ["c", "s", "z", "b"], "qc", signed=1, narrow=1),
-             node("Add", ["qa", "qc"], "d"), node("Sub", ["d", "m"], "y")]
+    nodes = [
+        node("MatMul", ["x", "w"], "m"),
+        node("Mul", ["m", "k"], "a"),
+        node("Quant", ["a", "s", "z", "b"], "qa", signed=1, narrow=0),
+        node("Mul", ["m", "j"], "c"),
+        node("Quant", ["c", "s", "z", "b"], "qc", signed=1, narrow=1),
+        node("Add", ["qa", "qc"], "d"),
+        node("Sub", ["d", "m"], "y"),
+    ]
     x = grid()
     m = exact(x) @ exact(w)
-    wanted = quant(m * exact(constants["k"]), 0.5, 0, 4, signed=1, narrow=0) + \
-        quant(m * exact(constants["j"]), 0.5, 0, 4, signed=1, narrow=1) - m
+    wanted = (
+        quant(m * exact(constants["k"]), 0.5, 0, 4, signed=1, narrow=0)
+        + quant(m * exact(constants["j"]), 0.5, 0, 4, signed=1, narrow=1)
+        - m
+    )
     assert same(reals(lower(network(nodes, (1, 2), (1, 2), constants), input_spec="s4"), x), wanted)
 
 
 def test_zero_gammas_and_zero_factors_make_constants():
-    constants = BITS | {"w": f32([[1, -2], [3, 5]]), "g": f32([0, -1]), "be": f32([0.8, 0.1]), "m": f32([1, 2]), "v": f32([1, 1]), "k": f32([0, 2])}
-    nodes = [node("MatMul", ["x", "w"], "t"), node("BatchNormalization", ["t", "g", "be", "m", "v"], "n", epsilon=0.0),
-             node("Quant", ["n", "s", "z", "b"], "q", signed=1, narrow=0), node("Mul", ["q", "k"], "u"), node("MatMul", ["u", "w"], "y")]
+    constants = BITS | {
+        "w": f32([[1, -2], [3, 5]]),
+        "g": f32([0, -1]),
+        "be": f32([0.8, 0.1]),
+        "m": f32([1, 2]),
+        "v": f32([1, 1]),
+        "k": f32([0, 2]),
+    }
+    nodes = [
+        node("MatMul", ["x", "w"], "t"),
+        node("BatchNormalization", ["t", "g", "be", "m", "v"], "n", epsilon=0.0),
+        node("Quant", ["n", "s", "z", "b"], "q", signed=1, narrow=0),
+        node("Mul", ["q", "k"], "u"),
+        node("MatMul", ["u", "w"], "y"),
+    ]
     x = grid()
-    q = quant(batch_norm(exact(x) @ exact(constants["w"]), *(constants[k] for k in ("g", "be", "m", "v")), 0.0), 0.5, 0, 4, signed=1, narrow=0)
+    q = quant(
+        batch_norm(exact(x) @ exact(constants["w"]), *(constants[k] for k in ("g", "be", "m", "v")), 0.0),
+        0.5,
+        0,
+        4,
+        signed=1,
+        narrow=0,
+    )
     wanted = q * exact(constants["k"]) @ exact(constants["w"])
     assert same(reals(lower(network(nodes, (1, 2), (1, 2), constants), input_spec="s4"), x), wanted)
 
@@ -54,8 +82,12 @@ def test_several_inputs_and_outputs():
 
 
 def test_an_integer_input_needs_no_spec():
-    nodes = [node("Cast", ["x"], "f", to=TensorProto.FLOAT), node("Div", ["f", "k"], "d"), node("BipolarQuant", ["d", "one"], "p"),
-             node("MatMul", ["p", "w"], "y")]
+    nodes = [
+        node("Cast", ["x"], "f", to=TensorProto.FLOAT),
+        node("Div", ["f", "k"], "d"),
+        node("BipolarQuant", ["d", "one"], "p"),
+        node("MatMul", ["p", "w"], "y"),
+    ]
     model = network(nodes, (1, 2), (1, 2), BITS | {"w": f32([[1, -2], [3, 5]]), "k": f32(255)})
     model.graph.input[0].type.tensor_type.elem_type = TensorProto.UINT8
     net = lower(model)
@@ -66,9 +98,13 @@ def test_batch_norm_of_negative_gammas_in_front_of_a_max_pool_costs_no_node():
     rng = np.random.default_rng(0)
     w = rng.integers(-3, 4, (3, 2, 2, 2))
     constants = BITS | {"w": f32(w), "g": f32([1, -1, -0.5]), "be": f32([0.1, 0.2, 3]), "m": f32([1, 2, 3]), "v": f32([1, 2, 3])}
-    nodes = [node("Conv", ["x", "w"], "c"), node("BatchNormalization", ["c", "g", "be", "m", "v"], "n", epsilon=1e-5),
-             node("Relu", ["n"], "r"), node("MaxPool", ["r"], "p", kernel_shape=[2, 2], strides=[2, 2]),
-             node("Quant", ["p", "s", "z", "b"], "y", signed=0, narrow=0)]
+    nodes = [
+        node("Conv", ["x", "w"], "c"),
+        node("BatchNormalization", ["c", "g", "be", "m", "v"], "n", epsilon=1e-5),
+        node("Relu", ["n"], "r"),
+        node("MaxPool", ["r"], "p", kernel_shape=[2, 2], strides=[2, 2]),
+        node("Quant", ["p", "s", "z", "b"], "y", signed=0, narrow=0),
+    ]
     net = lower(network(nodes, (1, 2, 5, 5), (1, 3, 2, 2), constants), input_spec="s4")
     assert [one.op.kind for one in net.graph.nodes] == ["Conv2d", "MaxPool2d", "Threshold"]
     x = rng.integers(-8, 8, (3, 2, 5, 5))
@@ -108,13 +144,28 @@ def test_falling_quantizers_of_the_float_input():
 
 def test_constants_from_subgraphs():
     """Scale = max / (2**(bits-1) - 1) from nodes, weights through Transpose and Reshape, a reshape from Shape."""
-    nodes = [node("Shape", ["x"], "sh"), node("Gather", ["sh", "zero"], "n", axis=0), node("Unsqueeze", ["n", "axes"], "n1"),
-             node("Concat", ["n1", "minus"], "target", axis=0), node("Reshape", ["x", "target"], "f"),
-             node("Constant", [], "seven", value=helper.make_tensor("v", TensorProto.FLOAT, [], [7.0])),
-             node("Div", ["top", "seven"], "ws"), node("Quant", ["wf", "ws", "z", "b"], "wq", signed=1, narrow=1),
-             node("Transpose", ["wq"], "wt", perm=[1, 0]), node("Mul", ["wt", "two"], "w2"), node("MatMul", ["f", "w2"], "y")]
+    nodes = [
+        node("Shape", ["x"], "sh"),
+        node("Gather", ["sh", "zero"], "n", axis=0),
+        node("Unsqueeze", ["n", "axes"], "n1"),
+        node("Concat", ["n1", "minus"], "target", axis=0),
+        node("Reshape", ["x", "target"], "f"),
+        node("Constant", [], "seven", value=helper.make_tensor("v", TensorProto.FLOAT, [], [7.0])),
+        node("Div", ["top", "seven"], "ws"),
+        node("Quant", ["wf", "ws", "z", "b"], "wq", signed=1, narrow=1),
+        node("Transpose", ["wq"], "wt", perm=[1, 0]),
+        node("Mul", ["wt", "two"], "w2"),
+        node("MatMul", ["f", "w2"], "y"),
+    ]
     wf = f32(np.random.default_rng(0).normal(size=(3, 4)))
-    constants = BITS | {"zero": np.array(0), "axes": np.array([0]), "minus": np.array([-1]), "top": f32(2.6), "wf": wf, "two": f32([2, 3, 5])}
+    constants = BITS | {
+        "zero": np.array(0),
+        "axes": np.array([0]),
+        "minus": np.array([-1]),
+        "top": f32(2.6),
+        "wf": wf,
+        "two": f32([2, 3, 5]),
+    }
     model = network(nodes, (1, 2, 2), (1, 3), constants)
     x = np.random.default_rng(1).integers(-8, 8, (9, 2, 2))
     w = quant(exact(wf), Fraction(float(np.float32(2.6))) / 7, 0, 4, signed=1, narrow=1).T * exact([2, 3, 5])
@@ -168,8 +219,12 @@ def test_topk_and_its_ties():
 def test_unused_second_outputs(argmax):
     """Dropout's mask is declared, but nothing reads it."""
     dropout = helper.make_node("Dropout", ["p"], ["d", "mask"], name="drop")
-    model = network([node("BipolarQuant", ["x", "one"], "p"), dropout, node("MatMul", ["d", "w"], "y")], (1, 2), (1, 2),
-                    BITS | {"w": f32([[1, -2], [3, 5]])})
+    model = network(
+        [node("BipolarQuant", ["x", "one"], "p"), dropout, node("MatMul", ["d", "w"], "y")],
+        (1, 2),
+        (1, 2),
+        BITS | {"w": f32([[1, -2], [3, 5]])},
+    )
     assert len(lower(model, argmax=argmax).graph.nodes) == 1 + argmax
     model.graph.node[2].input[0] = "mask"
     with pytest.raises(LoweringError, match="output 1"):

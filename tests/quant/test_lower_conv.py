@@ -21,9 +21,13 @@ from tests.quant.test_lower_oracle import (
     same,
 )
 
-ACTIVATIONS = {"bipolar": ({"bits": 1, "zero": 0.0}, {"signed": 1, "narrow": 1}), "u4": ({"bits": 4, "zero": 0.0}, {"signed": 0, "narrow": 0}),
-               "asymmetric": ({"bits": 4, "zero": 5.0}, {"signed": 0, "narrow": 0}),
-               "off grid": ({"bits": 3, "zero": 1.75}, {"signed": 0, "narrow": 0}), "s3": ({"bits": 3, "zero": 0.0}, {"signed": 1, "narrow": 1})}
+ACTIVATIONS = {
+    "bipolar": ({"bits": 1, "zero": 0.0}, {"signed": 1, "narrow": 1}),
+    "u4": ({"bits": 4, "zero": 0.0}, {"signed": 0, "narrow": 0}),
+    "asymmetric": ({"bits": 4, "zero": 5.0}, {"signed": 0, "narrow": 0}),
+    "off grid": ({"bits": 3, "zero": 1.75}, {"signed": 0, "narrow": 0}),
+    "s3": ({"bits": 3, "zero": 0.0}, {"signed": 1, "narrow": 1}),
+}
 SCALE = 0.37
 
 
@@ -38,7 +42,7 @@ def weights(rng, shape, constants, name="w", per=(-1, 1, 1, 1)):
     """3-bit weights with a scale per output channel: (node, exact values)."""
     constants |= {f"{name}f": f32(rng.normal(size=shape) * 1.5), f"{name}z": f32(0), f"{name}b": f32(3)}
     count = shape[per.index(-1)] if -1 in per else 1
-    constants[f"{name}s"] = f32(rng.uniform(0.1, 1, count).reshape(per[:len(shape)]))
+    constants[f"{name}s"] = f32(rng.uniform(0.1, 1, count).reshape(per[: len(shape)]))
     made = node("Quant", [f"{name}f", f"{name}s", f"{name}z", f"{name}b"], name, signed=1, narrow=0)
     return made, quant(exact(constants[f"{name}f"]), constants[f"{name}s"], 0, 3, signed=1, narrow=0)
 
@@ -58,11 +62,14 @@ def check(nodes, shape, out_shape, constants, meaning, *, spec="s5/4", samples=2
 
 
 CONVS = {
-    "plain": ((1, 3, 5, 4), (4, 3, 3, 2), {}), "padded": ((1, 3, 5, 4), (4, 3, 3, 3), {"pads": [1, 1, 1, 1]}),
-    "asymmetric pads": ((1, 2, 5, 4), (3, 2, 3, 3), {"pads": [0, 2, 1, 0]}), "strided": ((1, 2, 6, 7), (3, 2, 3, 3), {"strides": [2, 3]}),
+    "plain": ((1, 3, 5, 4), (4, 3, 3, 2), {}),
+    "padded": ((1, 3, 5, 4), (4, 3, 3, 3), {"pads": [1, 1, 1, 1]}),
+    "asymmetric pads": ((1, 2, 5, 4), (3, 2, 3, 3), {"pads": [0, 2, 1, 0]}),
+    "strided": ((1, 2, 6, 7), (3, 2, 3, 3), {"strides": [2, 3]}),
     "dilated": ((1, 2, 7, 7), (3, 2, 3, 2), {"dilations": [2, 3], "pads": [1, 0, 0, 1]}),
     "grouped": ((1, 4, 5, 4), (6, 2, 3, 3), {"group": 2, "pads": [1, 1, 1, 1]}),
-    "depthwise": ((1, 4, 5, 5), (4, 1, 3, 3), {"group": 4, "pads": [1, 1, 1, 1]}), "1-D": ((1, 3, 9), (4, 3, 3), {"pads": [2, 1], "strides": [2]}),
+    "depthwise": ((1, 4, 5, 5), (4, 1, 3, 3), {"group": 4, "pads": [1, 1, 1, 1]}),
+    "1-D": ((1, 3, 9), (4, 3, 3), {"pads": [2, 1], "strides": [2]}),
     "pointwise": ((1, 3, 4, 5), (5, 3, 1, 1), {}),
 }
 
@@ -72,13 +79,24 @@ CONVS = {
 def test_conv(name, kind):
     shape, kernel, attributes = CONVS[name]
     rng = np.random.default_rng(0)
-    constants = {"bias": f32(rng.normal(size=kernel[0])), "g": f32(rng.normal(size=kernel[0])), "be": f32(rng.normal(size=kernel[0])),
-                 "m": f32(rng.normal(size=kernel[0])), "v": f32(rng.uniform(0.5, 2, kernel[0]))}
+    constants = {
+        "bias": f32(rng.normal(size=kernel[0])),
+        "g": f32(rng.normal(size=kernel[0])),
+        "be": f32(rng.normal(size=kernel[0])),
+        "m": f32(rng.normal(size=kernel[0])),
+        "v": f32(rng.uniform(0.5, 2, kernel[0])),
+    }
     first, q0 = quantizer(kind, "x", "q0", constants)
     made, w = weights(rng, kernel, constants)
     last, q1 = quantizer("u4", "n", "y", constants, 0.21)
-    nodes = [first, made, node("Conv", ["q0", "w", "bias"], "c", kernel_shape=list(kernel[2:]), **attributes),
-             node("BatchNormalization", ["c", "g", "be", "m", "v"], "bn", epsilon=1e-5), node("Relu", ["bn"], "n"), last]
+    nodes = [
+        first,
+        made,
+        node("Conv", ["q0", "w", "bias"], "c", kernel_shape=list(kernel[2:]), **attributes),
+        node("BatchNormalization", ["c", "g", "be", "m", "v"], "bn", epsilon=1e-5),
+        node("Relu", ["bn"], "n"),
+        last,
+    ]
 
     def meaning(x):
         c = conv(q0(x), w, exact(constants["bias"]), attributes)
@@ -91,8 +109,14 @@ def test_a_bipolar_input_padded_with_zero_needs_no_other_grid():
     constants = {}
     first, q0 = quantizer("bipolar", "x", "q0", constants)
     made, w = weights(np.random.default_rng(0), (2, 2, 3, 3), constants)
-    net = check([first, made, node("Conv", ["q0", "w"], "y", pads=[1] * 4)], (1, 2, 4, 4), (1, 2, 4, 4), constants,
-                lambda x: conv(q0(x), w, None, {"pads": [1] * 4}), kinds=["Threshold", "Conv2d"])
+    net = check(
+        [first, made, node("Conv", ["q0", "w"], "y", pads=[1] * 4)],
+        (1, 2, 4, 4),
+        (1, 2, 4, 4),
+        constants,
+        lambda x: conv(q0(x), w, None, {"pads": [1] * 4}),
+        kinds=["Threshold", "Conv2d"],
+    )
     assert net.graph.nodes[1].op.pad_value == 0
 
 
@@ -100,8 +124,14 @@ def test_an_asymmetric_input_is_padded_with_its_zero_point():
     constants = {}
     first, q0 = quantizer("asymmetric", "x", "q0", constants)
     made, w = weights(np.random.default_rng(0), (2, 2, 3, 3), constants)
-    net = check([first, made, node("Conv", ["q0", "w"], "y", pads=[1] * 4)], (1, 2, 4, 4), (1, 2, 4, 4), constants,
-                lambda x: conv(q0(x), w, None, {"pads": [1] * 4}), kinds=["Threshold", "Conv2d"])
+    net = check(
+        [first, made, node("Conv", ["q0", "w"], "y", pads=[1] * 4)],
+        (1, 2, 4, 4),
+        (1, 2, 4, 4),
+        constants,
+        lambda x: conv(q0(x), w, None, {"pads": [1] * 4}),
+        kinds=["Threshold", "Conv2d"],
+    )
     assert net.graph.nodes[1].op.pad_value == 5
 
 
@@ -110,21 +140,36 @@ def test_auto_pad(mode, pads):
     constants = {}
     first, q0 = quantizer("u4", "x", "q0", constants)
     made, w = weights(np.random.default_rng(0), (2, 2, 2, 3), constants)
-    check([first, made, node("Conv", ["q0", "w"], "y", auto_pad=mode)], (1, 2, 4, 4), [None] * 4, constants,
-          lambda x: conv(q0(x), w, None, {"pads": pads}))
+    check(
+        [first, made, node("Conv", ["q0", "w"], "y", auto_pad=mode)],
+        (1, 2, 4, 4),
+        [None] * 4,
+        constants,
+        lambda x: conv(q0(x), w, None, {"pads": pads}),
+    )
 
 
 @pytest.mark.parametrize("kind", ["u4", "asymmetric", "bipolar"])
-@pytest.mark.parametrize(("shape", "kernel", "attributes"), [
-    ((1, 2, 3, 4), (2, 3, 3, 2), {"strides": [2, 2], "pads": [1, 0, 0, 1], "output_padding": [1, 0]}),
-    ((1, 4, 3, 3), (4, 2, 2, 2), {"group": 2, "strides": [2, 1]}), ((1, 2, 5), (2, 3, 3), {"strides": [2], "dilations": [2]})])
+@pytest.mark.parametrize(
+    ("shape", "kernel", "attributes"),
+    [
+        ((1, 2, 3, 4), (2, 3, 3, 2), {"strides": [2, 2], "pads": [1, 0, 0, 1], "output_padding": [1, 0]}),
+        ((1, 4, 3, 3), (4, 2, 2, 2), {"group": 2, "strides": [2, 1]}),
+        ((1, 2, 5), (2, 3, 3), {"strides": [2], "dilations": [2]}),
+    ],
+)
 def test_conv_transpose(kind, shape, kernel, attributes):
     rng = np.random.default_rng(1)
     constants = {"bias": f32(rng.normal(size=kernel[1] * attributes.get("group", 1)))}
     first, q0 = quantizer(kind, "x", "q0", constants)
     made, w = weights(rng, kernel, constants, per=(1, -1, 1, 1) if attributes.get("group", 1) == 1 else (1, 1, 1, 1))
-    check([first, made, node("ConvTranspose", ["q0", "w", "bias"], "y", **attributes)], shape, [None] * len(shape), constants,
-          lambda x: conv_transpose(q0(x), w, exact(constants["bias"]), attributes))
+    check(
+        [first, made, node("ConvTranspose", ["q0", "w", "bias"], "y", **attributes)],
+        shape,
+        [None] * len(shape),
+        constants,
+        lambda x: conv_transpose(q0(x), w, exact(constants["bias"]), attributes),
+    )
 
 
 @pytest.mark.parametrize("factor", [0.5, -0.5, [0.3, -0.7, 1.1]])
@@ -133,7 +178,14 @@ def test_max_pool_commutes_with_what_rises(factor):
     first, q0 = quantizer("s3", "x", "q0", constants)
     last, q1 = quantizer("u4", "p", "y", constants, 0.15)
     attributes = {"kernel_shape": [3, 2], "strides": [2, 2], "pads": [1, 0, 1, 1]}
-    nodes = [first, node("Mul", ["q0", "k"], "a"), node("Add", ["a", "c"], "b"), node("Relu", ["b"], "r"), node("MaxPool", ["r"], "p", **attributes), last]
+    nodes = [
+        first,
+        node("Mul", ["q0", "k"], "a"),
+        node("Add", ["a", "c"], "b"),
+        node("Relu", ["b"], "r"),
+        node("MaxPool", ["r"], "p", **attributes),
+        last,
+    ]
 
     def meaning(x):
         r = each(q0(x) * exact(constants["k"]) + exact(constants["c"]), lambda v: max(v, Fraction(0)))
@@ -148,20 +200,40 @@ def test_average_pools(kind):
     first, q0 = quantizer(kind, "x", "q0", constants)
     last, q1 = quantizer("u4", "p", "y", constants, 0.11)
     attributes = {"kernel_shape": [3, 2], "strides": [2, 1], "pads": [1, 1, 0, 0]}
-    check([first, node("AveragePool", ["q0"], "p", count_include_pad=1, **attributes), last], (1, 2, 5, 5), [None] * 4, constants,
-          lambda x: q1(pool(q0(x), attributes, sum, count_pads=True)))
-    check([first, node("GlobalAveragePool", ["q0"], "p"), last], (1, 2, 5, 3), [None] * 4, constants,
-          lambda x: q1(q0(x).sum(axis=(2, 3), keepdims=True) / 15))
-    check([first, node("ReduceMean", ["q0"], "p", axes=[2, 3], keepdims=0), last], (1, 2, 5, 3), [None] * 2, constants,
-          lambda x: q1(q0(x).sum(axis=(2, 3)) / 15))
+    check(
+        [first, node("AveragePool", ["q0"], "p", count_include_pad=1, **attributes), last],
+        (1, 2, 5, 5),
+        [None] * 4,
+        constants,
+        lambda x: q1(pool(q0(x), attributes, sum, count_pads=True)),
+    )
+    check(
+        [first, node("GlobalAveragePool", ["q0"], "p"), last],
+        (1, 2, 5, 3),
+        [None] * 4,
+        constants,
+        lambda x: q1(q0(x).sum(axis=(2, 3), keepdims=True) / 15),
+    )
+    check(
+        [first, node("ReduceMean", ["q0"], "p", axes=[2, 3], keepdims=0), last],
+        (1, 2, 5, 3),
+        [None] * 2,
+        constants,
+        lambda x: q1(q0(x).sum(axis=(2, 3)) / 15),
+    )
 
 
 def test_ceil_mode():
     constants = {}
     first, q0 = quantizer("u4", "x", "q0", constants)
     attributes = {"kernel_shape": [2, 2], "strides": [2, 2]}
-    check([first, node("MaxPool", ["q0"], "y", ceil_mode=1, **attributes)], (1, 2, 5, 4), [None] * 4, constants,
-          lambda x: pool(q0(x), attributes | {"pads": [0, 0, 1, 0]}, max))
+    check(
+        [first, node("MaxPool", ["q0"], "y", ceil_mode=1, **attributes)],
+        (1, 2, 5, 4),
+        [None] * 4,
+        constants,
+        lambda x: pool(q0(x), attributes | {"pads": [0, 0, 1, 0]}, max),
+    )
 
 
 @pytest.mark.parametrize("op", ["Add", "Sub"])
@@ -189,8 +261,16 @@ def test_sums_of_unquantized_products_and_of_one_with_itself():
     first, q0 = quantizer("u4", "x", "q0", constants)
     made, w = weights(rng, (3, 3, 1, 1), constants, per=(1, 1, 1, 1))
     last, q2 = quantizer("s3", "s", "y", constants, 0.4)
-    nodes = [first, made, node("Conv", ["q0", "w", "c"], "c1"), node("Relu", ["c1"], "r"), node("Mul", ["q0", "k"], "m"),
-             node("Sub", ["m", "r"], "a"), node("Add", ["a", "a"], "s"), last]
+    nodes = [
+        first,
+        made,
+        node("Conv", ["q0", "w", "c"], "c1"),
+        node("Relu", ["c1"], "r"),
+        node("Mul", ["q0", "k"], "m"),
+        node("Sub", ["m", "r"], "a"),
+        node("Add", ["a", "a"], "s"),
+        last,
+    ]
 
     def meaning(x):
         r = each(conv(q0(x), w, exact(constants["c"]), {}), lambda v: max(v, Fraction(0)))
@@ -215,15 +295,22 @@ def test_concat_of_differently_quantized_tensors(axis):
     second, q1 = quantizer("off grid", "q0", "q1", constants, SCALE * 3)
     made, w = weights(rng, (2, 4 if axis == 1 else 2, 3, 3), constants)
     nodes = [first, second, made, node("Concat", ["q0", "q1"], "c", axis=axis), node("Conv", ["c", "w"], "y", pads=[1] * 4)]
-    check(nodes, (1, 2, 4, 4), [None] * 4, constants,
-          lambda x: conv(np.concatenate([q0(x), q1(q0(x))], axis=axis), w, None, {"pads": [1] * 4}))
+    check(
+        nodes,
+        (1, 2, 4, 4),
+        [None] * 4,
+        constants,
+        lambda x: conv(np.concatenate([q0(x), q1(q0(x))], axis=axis), w, None, {"pads": [1] * 4}),
+    )
 
 
 def test_channels_without_a_common_unit_are_brought_to_one():
     constants = {}
     first, q0 = quantizer("s3", "x", "q0", constants, [[[0.3]], [[0.7]]])
     made, w = weights(np.random.default_rng(1), (2, 2, 1, 1), constants)
-    net = check([first, made, node("Conv", ["q0", "w"], "y")], (1, 2, 3, 3), (1, 2, 3, 3), constants, lambda x: conv(q0(x), w, None, {}))
+    net = check(
+        [first, made, node("Conv", ["q0", "w"], "y")], (1, 2, 3, 3), (1, 2, 3, 3), constants, lambda x: conv(q0(x), w, None, {})
+    )
     assert [one.op.kind for one in net.graph.nodes] == ["Threshold", "ScaleChannels", "Conv2d"]
 
 
@@ -232,15 +319,29 @@ def test_pad(value):
     constants = {"pads": np.array([0, 0, 1, 0, 0, 0, 0, 2]), "v": f32(value)}
     first, q0 = quantizer("asymmetric", "x", "q0", constants)
     padded = ((0, 0), (0, 0), (1, 0), (0, 2))
-    check([first, node("Pad", ["q0", "pads", "v"], "y")], (1, 2, 3, 3), (1, 2, 4, 5), constants,
-          lambda x: np.pad(q0(x), padded, constant_values=Fraction(float(np.float32(value)))))
+    check(
+        [first, node("Pad", ["q0", "pads", "v"], "y")],
+        (1, 2, 3, 3),
+        (1, 2, 4, 5),
+        constants,
+        lambda x: np.pad(q0(x), padded, constant_values=Fraction(float(np.float32(value)))),
+    )
 
 
 def flattened(nodes, target, shape, move, *, axes=(2, 3)):
     """A move between a quantizer and a convolution or a dense layer."""
     rng = np.random.default_rng(6)
-    constants = {"t0": np.array([1, -1]), "i": np.array([2, 0, 1]), "s2": np.array([1, 2]), "e2": np.array([4, 2**31]), "a2": np.array(axes),
-                 "st": np.array([2, 1]), "r4": np.array([1, 2, 2, 3, 4]), "r5": np.array(shape), "scales": f32([1, 1, 2, 3])}
+    constants = {
+        "t0": np.array([1, -1]),
+        "i": np.array([2, 0, 1]),
+        "s2": np.array([1, 2]),
+        "e2": np.array([4, 2**31]),
+        "a2": np.array(axes),
+        "st": np.array([2, 1]),
+        "r4": np.array([1, 2, 2, 3, 4]),
+        "r5": np.array(shape),
+        "scales": f32([1, 1, 2, 3]),
+    }
     first, q0 = quantizer("asymmetric", "x", "q0", constants)
     moved = move(np.zeros(shape))
     made, w = weights(rng, (2, moved.shape[1], 2, 1), constants)
@@ -252,20 +353,50 @@ def test_moves_in_front_of_a_convolution():
     shape = (1, 4, 3, 4)
     flattened([node("Transpose", ["q0"], "t", perm=[0, 1, 3, 2])], "t", shape, lambda v: v.transpose(0, 1, 3, 2))
     flattened([node("Slice", ["q0", "s2", "e2", "a2", "st"], "t")], "t", (1, 2, 5, 6), lambda v: v[:, :, 1:4:2, 2:])
-    flattened([node("DepthToSpace", ["q0"], "t", blocksize=2)], "t", shape,
-              lambda v: v.reshape(1, 2, 2, 1, 3, 4).transpose(0, 3, 4, 1, 5, 2).reshape(1, 1, 6, 8))
-    flattened([node("DepthToSpace", ["q0"], "t", blocksize=2, mode="CRD")], "t", (1, 8, 3, 4),
-              lambda v: v.reshape(1, 2, 2, 2, 3, 4).transpose(0, 1, 4, 2, 5, 3).reshape(1, 2, 6, 8))
-    flattened([node("SpaceToDepth", ["q0"], "t", blocksize=2)], "t", (1, 2, 4, 4),
-              lambda v: v.reshape(1, 2, 2, 2, 2, 2).transpose(0, 3, 5, 1, 2, 4).reshape(1, 8, 2, 2))
-    flattened([node("Resize", ["q0", "", "scales"], "t", mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor")],
-              "t", shape, lambda v: v.repeat(2, axis=2).repeat(3, axis=3))
-    shuffle = [node("Reshape", ["q0", "r4"], "a"), node("Transpose", ["a"], "b", perm=[0, 2, 1, 3, 4]), node("Reshape", ["b", "r5"], "t")]
+    flattened(
+        [node("DepthToSpace", ["q0"], "t", blocksize=2)],
+        "t",
+        shape,
+        lambda v: v.reshape(1, 2, 2, 1, 3, 4).transpose(0, 3, 4, 1, 5, 2).reshape(1, 1, 6, 8),
+    )
+    flattened(
+        [node("DepthToSpace", ["q0"], "t", blocksize=2, mode="CRD")],
+        "t",
+        (1, 8, 3, 4),
+        lambda v: v.reshape(1, 2, 2, 2, 3, 4).transpose(0, 1, 4, 2, 5, 3).reshape(1, 2, 6, 8),
+    )
+    flattened(
+        [node("SpaceToDepth", ["q0"], "t", blocksize=2)],
+        "t",
+        (1, 2, 4, 4),
+        lambda v: v.reshape(1, 2, 2, 2, 2, 2).transpose(0, 3, 5, 1, 2, 4).reshape(1, 8, 2, 2),
+    )
+    flattened(
+        [
+            node(
+                "Resize",
+                ["q0", "", "scales"],
+                "t",
+                mode="nearest",
+                coordinate_transformation_mode="asymmetric",
+                nearest_mode="floor",
+            )
+        ],
+        "t",
+        shape,
+        lambda v: v.repeat(2, axis=2).repeat(3, axis=3),
+    )
+    shuffle = [
+        node("Reshape", ["q0", "r4"], "a"),
+        node("Transpose", ["a"], "b", perm=[0, 2, 1, 3, 4]),
+        node("Reshape", ["b", "r5"], "t"),
+    ]
     flattened(shuffle, "t", shape, lambda v: v.reshape(1, 2, 2, 3, 4).transpose(0, 2, 1, 3, 4).reshape(shape))
 
 
 def test_split():
     from onnx import helper
+
     constants = {"sizes": np.array([1, 3])}
     first, q0 = quantizer("u4", "x", "q0", constants)
     made, w = weights(np.random.default_rng(0), (2, 3, 1, 1), constants)
@@ -278,14 +409,28 @@ def test_nhwc_models_lose_their_transposes():
     constants = {}
     first, q0 = quantizer("u4", "a", "q0", constants)
     made, w = weights(np.random.default_rng(0), (2, 3, 2, 2), constants)
-    nodes = [node("Transpose", ["x"], "a", perm=[0, 3, 1, 2]), first, made, node("Conv", ["q0", "w"], "c"), node("Transpose", ["c"], "y", perm=[0, 2, 3, 1])]
-    check(nodes, (1, 4, 5, 3), (1, 3, 4, 2), constants, lambda x: conv(q0(x.transpose(0, 3, 1, 2)), w, None, {}).transpose(0, 2, 3, 1),
-          kinds=["Threshold", "Conv2d"])
+    nodes = [
+        node("Transpose", ["x"], "a", perm=[0, 3, 1, 2]),
+        first,
+        made,
+        node("Conv", ["q0", "w"], "c"),
+        node("Transpose", ["c"], "y", perm=[0, 2, 3, 1]),
+    ]
+    check(
+        nodes,
+        (1, 4, 5, 3),
+        (1, 3, 4, 2),
+        constants,
+        lambda x: conv(q0(x.transpose(0, 3, 1, 2)), w, None, {}).transpose(0, 2, 3, 1),
+        kinds=["Threshold", "Conv2d"],
+    )
 
 
 def test_average_pool_at_borders_is_refused():
     constants = {}
     first, _ = quantizer("u4", "x", "q0", constants)
-    model = network([first, node("AveragePool", ["q0"], "y", kernel_shape=[3, 3], pads=[1] * 4)], (1, 2, 4, 4), (1, 2, 4, 4), constants)
+    model = network(
+        [first, node("AveragePool", ["q0"], "y", kernel_shape=[3, 3], pads=[1] * 4)], (1, 2, 4, 4), (1, 2, 4, 4), constants
+    )
     with pytest.raises(LoweringError, match="averages over fewer values at the borders"):
         lower(model)

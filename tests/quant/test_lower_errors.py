@@ -74,37 +74,59 @@ def test_a_float_layer_in_the_middle():
 
 
 def test_unsupported_operators_say_what_is_supported():
-    refused(quantized(node("LSTM", ["q"], "t")), r"node 'LSTM_t' \(LSTM\): operator LSTM is not supported; supported are "
-                                                  ".*MatMul.*Quant")
+    refused(
+        quantized(node("LSTM", ["q"], "t")),
+        r"node 'LSTM_t' \(LSTM\): operator LSTM is not supported; supported are "
+        ".*MatMul.*Quant",
+    )
     foreign = helper.make_node("Conv", ["q", "w"], ["t"], name="c", domain="somebody.else")
     refused(quantized(foreign), r"operator Conv of domain 'somebody.else' is not supported")
     refused(quantized(node("MatMul", ["q", "q"], "t")), "multiplies two computed tensors")
     refused(quantized(node("Div", ["w", "q"], "t")), "divides by a computed tensor")
 
 
-@pytest.mark.parametrize(("name", "value", "pattern"), [
-    ("s", np.nan, "scale.*nan"), ("s", np.inf, "scale.*inf"), ("s", 0.0, "scale holds 0"), ("s", [1.0, 0.0, 2.0], "scale holds 0"),
-    ("z", np.nan, "nan"), ("b", 2.5, "bit width is 2.5"), ("b", 0.0, "bit width is 0"), ("b", 40.0, "bit width is 40"),
-    ("s", [1.0, 2.0], r"shape \(2,\) does not broadcast")])
+@pytest.mark.parametrize(
+    ("name", "value", "pattern"),
+    [
+        ("s", np.nan, "scale.*nan"),
+        ("s", np.inf, "scale.*inf"),
+        ("s", 0.0, "scale holds 0"),
+        ("s", [1.0, 0.0, 2.0], "scale holds 0"),
+        ("z", np.nan, "nan"),
+        ("b", 2.5, "bit width is 2.5"),
+        ("b", 0.0, "bit width is 0"),
+        ("b", 40.0, "bit width is 40"),
+        ("s", [1.0, 2.0], r"shape \(2,\) does not broadcast"),
+    ],
+)
 def test_constants_that_no_quantizer_can_have(name, value, pattern):
     problems = refused(quantized(last="q", constants={name: f32(value)}), pattern)
     assert problems[0].node == "Quant_q"
 
 
 def test_data_dependent_scales():
-    refused(quantized(node("Quant", ["q", "q", "z", "b"], "t", signed=1, narrow=1)), "its scale is computed from the network's "
-                                                                                     "input")
+    refused(
+        quantized(node("Quant", ["q", "q", "z", "b"], "t", signed=1, narrow=1)), "its scale is computed from the network's input"
+    )
 
 
 def test_nan_in_weights_and_rounding_modes():
     weights = node("Quant", ["w", "s", "z", "bw"], "wq", signed=1, narrow=1)
     refused(quantized(weights, node("MatMul", ["q", "wq"], "t"), constants={"w": f32([[np.nan] * 3] * 3)}), "holds nan.*finite")
-    refused(quantized(node("Quant", ["q", "s", "z", "b"], "t", rounding_mode="STOCHASTIC")), "rounding mode 'STOCHASTIC' is "
-                                                                                             "unknown")
+    refused(
+        quantized(node("Quant", ["q", "s", "z", "b"], "t", rounding_mode="STOCHASTIC")), "rounding mode 'STOCHASTIC' is unknown"
+    )
 
 
-@pytest.mark.parametrize(("shape", "pattern"), [
-    ((1, "time"), r"input has shape \(1, \?\).*fixed"), ((8, 3), "batch of 8"), ((1, 2**20, 2**20), "beyond the limit"), ((3,), "batch axis")])
+@pytest.mark.parametrize(
+    ("shape", "pattern"),
+    [
+        ((1, "time"), r"input has shape \(1, \?\).*fixed"),
+        ((8, 3), "batch of 8"),
+        ((1, 2**20, 2**20), "beyond the limit"),
+        ((3,), "batch axis"),
+    ],
+)
 def test_shapes(shape, pattern):
     refused(network([node("Identity", ["x"], "y")], shape, shape, {"unused": f32(0)}), pattern)
 
@@ -123,13 +145,21 @@ def test_structure():
     refused(quantized(node("Quant", ["q"], "t")), "it has 1 inputs")
     refused(quantized(node("Reshape", ["q", "shape"], "t"), constants={"shape": np.array([7, -1])}), "cannot become")
     refused(quantized(node("Transpose", ["q"], "t", perm=[0, 5])), "permutation")
-    refused(quantized(node("ConstantOfShape", ["huge"], "c"), node("Add", ["q", "c"], "t"), constants={"huge": np.array([2**20, 2**20])}),
-            "beyond the limit")
+    refused(
+        quantized(
+            node("ConstantOfShape", ["huge"], "c"), node("Add", ["q", "c"], "t"), constants={"huge": np.array([2**20, 2**20])}
+        ),
+        "beyond the limit",
+    )
 
 
 def test_unsorted_nodes_are_sorted_and_dead_ones_ignored():
-    nodes = [node("Identity", ["t"], "y"), node("MatMul", ["q", "w"], "t"), node("LSTM", ["q"], "dead"),
-             node("Quant", ["x", "s", "z", "b"], "q", signed=1, narrow=1)]
+    nodes = [
+        node("Identity", ["t"], "y"),
+        node("MatMul", ["q", "w"], "t"),
+        node("LSTM", ["q"], "dead"),
+        node("Quant", ["x", "s", "z", "b"], "q", signed=1, narrow=1),
+    ]
     assert lower(network(nodes, (1, 3), (1, 3), GOOD)).graph.nodes
 
 
@@ -179,10 +209,16 @@ def test_absurd_tensors(tmp_path):
 
 def test_explain_lists_all_problems_at_once():
     rng = np.random.default_rng(0)
-    nodes = [node("Quant", ["x", "s", "z", "b"], "q", signed=1, narrow=1),
-             node("MatMul", ["q", "f"], "m"), node("BipolarQuant", ["m", "s"], "p"),
-             node("GRU", ["p"], "g"), node("Mul", ["g", "s"], "g2"), node("BipolarQuant", ["g2", "s"], "p2"),
-             node("Quant", ["p2", "zero", "z", "b"], "t"), node("Identity", ["t"], "y")]
+    nodes = [
+        node("Quant", ["x", "s", "z", "b"], "q", signed=1, narrow=1),
+        node("MatMul", ["q", "f"], "m"),
+        node("BipolarQuant", ["m", "s"], "p"),
+        node("GRU", ["p"], "g"),
+        node("Mul", ["g", "s"], "g2"),
+        node("BipolarQuant", ["g2", "s"], "p2"),
+        node("Quant", ["p2", "zero", "z", "b"], "t"),
+        node("Identity", ["t"], "y"),
+    ]
     model = network(nodes, (1, 3), (1, 3), GOOD | {"f": f32(rng.normal(size=(3, 3))), "zero": f32(0)})
     del model.graph.value_info[:]
     for name in ("m", "p", "g", "g2", "p2"):
@@ -195,7 +231,9 @@ def test_a_sound_network_has_no_problems(shared_models):
     assert explain(shared_models / "TFC_2W2A.onnx", input_spec="u8/255") == []
 
 
-@pytest.mark.parametrize("spec", ["", "8", "u", "u0", "u33", "f8", "u8/0", "u8/-1", "u8*0", "u8/1/0", "u8*1/0", "u8/255; rm", "u8/1e9999"])
+@pytest.mark.parametrize(
+    "spec", ["", "8", "u", "u0", "u33", "f8", "u8/0", "u8/-1", "u8*0", "u8/1/0", "u8*1/0", "u8/255; rm", "u8/1e9999"]
+)
 def test_input_specs_that_are_none(spec, shared_models):
     refused(shared_models / "TFC_1W1A.onnx", "is not understood|scale of zero", input_spec=spec)
 
@@ -209,3 +247,14 @@ def test_weights_of_odd_dtypes():
     tensor.CopyFrom(numpy_helper.from_array(np.eye(3, dtype=np.float32), "w"))
     onnx.checker.check_tensor(tensor)
     assert lower(model).report[0].form.startswith("MatMul 3 x 3")
+
+
+def test_bombs_are_refused_before_they_allocate():
+    squares = [node("Mul", [f"c{i}", f"c{i}"], f"c{i + 1}") for i in range(60)]
+    refused(quantized(*squares, node("Mul", ["q", "c60"], "t"), constants={"c0": f32(1.1)}), "fractions of more than 4096 bits")
+    doubles = [node("Concat", [f"c{i}", f"c{i}"], f"c{i + 1}", axis=0) for i in range(60)]
+    refused(quantized(*doubles, node("Mul", ["q", "c60"], "t"), constants={"c0": f32(np.ones(3))}), "beyond the limit")
+    grown = [node("Concat", [f"g{i}" if i else "q", f"g{i}" if i else "q"], f"g{i + 1}", axis=1) for i in range(60)]
+    refused(quantized(*grown, last="g60"), "beyond the limit|beyond 2")
+    pads = {"pads": np.array([0, 0, 0, 2**40])}
+    refused(quantized(node("Pad", ["q", "pads"], "t"), constants=pads), "beyond the limit")

@@ -58,18 +58,37 @@ def mlp(rng, bits, *, signed=1, narrow=1, zero=0.0, biased=True):
     scale = f32(rng.uniform(0.05, 2, (5, 1)))
     bits_, zero_ = f32(bits), f32(zero)
     constants = {
-        "s0": f32(0.37), "z": zero_, "b": bits_, "w1": f32(rng.normal(size=(5, 12)) * 2), "sw1": scale, "z0": f32(0), "b3": f32(3),
-        "c1": f32(rng.normal(size=5)), "g": f32(rng.normal(size=5)), "be": f32(rng.normal(size=5)), "m": f32(rng.normal(size=5)),
-        "v": f32(rng.uniform(0.1, 2, 5)), "s1": f32(0.11), "w2": f32(rng.normal(size=(5, 4)) * 2), "sw2": f32(rng.uniform(0.1, 1, (1, 4))),
-        "k": f32(1.7), "d": f32(-0.3)}
+        "s0": f32(0.37),
+        "z": zero_,
+        "b": bits_,
+        "w1": f32(rng.normal(size=(5, 12)) * 2),
+        "sw1": scale,
+        "z0": f32(0),
+        "b3": f32(3),
+        "c1": f32(rng.normal(size=5)),
+        "g": f32(rng.normal(size=5)),
+        "be": f32(rng.normal(size=5)),
+        "m": f32(rng.normal(size=5)),
+        "v": f32(rng.uniform(0.1, 2, 5)),
+        "s1": f32(0.11),
+        "w2": f32(rng.normal(size=(5, 4)) * 2),
+        "sw2": f32(rng.uniform(0.1, 1, (1, 4))),
+        "k": f32(1.7),
+        "d": f32(-0.3),
+    }
     attributes = {"signed": signed, "narrow": narrow}
-    nodes = [node("Quant", ["x", "s0", "z", "b"], "q0", **attributes), node("Flatten", ["q0"], "f"),
-             node("Quant", ["w1", "sw1", "z0", "b3"], "w1q", signed=1, narrow=1),
-             node("Gemm", ["f", "w1q", "c1"] if biased else ["f", "w1q"], "a1", transB=1),
-             node("BatchNormalization", ["a1", "g", "be", "m", "v"], "n1", epsilon=1e-5),
-             node("Quant", ["n1", "s1", "z", "b"], "q1", **attributes),
-             node("Quant", ["w2", "sw2", "z0", "b3"], "w2q", signed=1, narrow=0),
-             node("MatMul", ["q1", "w2q"], "a2"), node("Mul", ["a2", "k"], "a3"), node("Add", ["a3", "d"], "y")]
+    nodes = [
+        node("Quant", ["x", "s0", "z", "b"], "q0", **attributes),
+        node("Flatten", ["q0"], "f"),
+        node("Quant", ["w1", "sw1", "z0", "b3"], "w1q", signed=1, narrow=1),
+        node("Gemm", ["f", "w1q", "c1"] if biased else ["f", "w1q"], "a1", transB=1),
+        node("BatchNormalization", ["a1", "g", "be", "m", "v"], "n1", epsilon=1e-5),
+        node("Quant", ["n1", "s1", "z", "b"], "q1", **attributes),
+        node("Quant", ["w2", "sw2", "z0", "b3"], "w2q", signed=1, narrow=0),
+        node("MatMul", ["q1", "w2q"], "a2"),
+        node("Mul", ["a2", "k"], "a3"),
+        node("Add", ["a3", "d"], "y"),
+    ]
     model = network(nodes, (1, 2, 2, 3), (1, 4), constants)
 
     def meaning(x):
@@ -109,8 +128,12 @@ def test_a_flattened_image_permutes_weights_not_values():
 
 
 def test_a_quantizer_that_changes_nothing_is_dropped():
-    nodes = [node("Quant", ["x", "s", "z", "b"], "q", signed=0, narrow=0), node("Relu", ["q"], "r"),
-             node("Quant", ["r", "s", "z", "b"], "q2", signed=0, narrow=0), node("MatMul", ["q2", "w"], "y")]
+    nodes = [
+        node("Quant", ["x", "s", "z", "b"], "q", signed=0, narrow=0),
+        node("Relu", ["q"], "r"),
+        node("Quant", ["r", "s", "z", "b"], "q2", signed=0, narrow=0),
+        node("MatMul", ["q2", "w"], "y"),
+    ]
     model = network(nodes, (1, 3), (1, 2), {"s": f32(1 / 128), "z": f32(0), "b": f32(8), "w": f32([[1, 2], [3, 4], [5, -6]])})
     graph = lower(model, input_spec="u8*1/128").graph
     assert [one.op.kind for one in graph.nodes] == ["MatMul"]
@@ -127,8 +150,13 @@ def test_the_last_relu_is_exact():
 
 
 def test_argmax_brings_channels_to_one_unit():
-    nodes = [node("MatMul", ["x", "w"], "a"), node("Mul", ["a", "k"], "b"), node("Add", ["b", "c"], "t"),
-             node("Softmax", ["t"], "p", axis=1), node("ArgMax", ["p"], "y", axis=1, keepdims=0)]
+    nodes = [
+        node("MatMul", ["x", "w"], "a"),
+        node("Mul", ["a", "k"], "b"),
+        node("Add", ["b", "c"], "t"),
+        node("Softmax", ["t"], "p", axis=1),
+        node("ArgMax", ["p"], "y", axis=1, keepdims=0),
+    ]
     k, c = f32([0.3, -0.5, 0.11]), f32([0.25, 0, -0.5])
     model = network(nodes, (1, 2), (1,), {"w": f32([[1, -2, 3], [3, 4, -1]]), "k": k, "c": c})
     x = np.stack(np.meshgrid(np.arange(-8, 8), np.arange(-8, 8)), -1).reshape(-1, 2)
@@ -137,8 +165,11 @@ def test_argmax_brings_channels_to_one_unit():
 
 
 def test_two_quantizers_on_the_float_input_need_a_spec():
-    nodes = [node("BipolarQuant", ["x", "one"], "p"), node("Quant", ["x", "one", "z", "b"], "q", signed=1, narrow=1),
-             node("Add", ["p", "q"], "y")]
+    nodes = [
+        node("BipolarQuant", ["x", "one"], "p"),
+        node("Quant", ["x", "one", "z", "b"], "q", signed=1, narrow=1),
+        node("Add", ["p", "q"], "y"),
+    ]
     model = network(nodes, (1, 3), (1, 3), {"one": f32(1), "z": f32(0), "b": f32(3)})
-    with pytest.raises(LoweringError, match="several quantizers read the float input 'x'.*--input u8/255"):
+    with pytest.raises(LoweringError, match=r"several quantizers read the float input 'x'.*--input u8/255"):
         lower(model)

@@ -18,9 +18,15 @@ def layer(nodes, constants, *, spec="s8", channels=1):
     return net, np.repeat(np.arange(-128, 128)[:, None], channels, axis=1)
 
 
-@pytest.mark.parametrize(("op", "function"), [
-    ("Sigmoid", lambda v: 1 / (1 + mpmath.exp(-v))), ("Tanh", mpmath.tanh), ("Softplus", lambda v: mpmath.log(1 + mpmath.exp(v))),
-    ("Elu", lambda v: v if v >= 0 else mpmath.expm1(v))])
+@pytest.mark.parametrize(
+    ("op", "function"),
+    [
+        ("Sigmoid", lambda v: 1 / (1 + mpmath.exp(-v))),
+        ("Tanh", mpmath.tanh),
+        ("Softplus", lambda v: mpmath.log(1 + mpmath.exp(v))),
+        ("Elu", lambda v: v if v >= 0 else mpmath.expm1(v)),
+    ],
+)
 @pytest.mark.parametrize("factor", [0.03125, -0.05, [0.1, -0.01, 0.5]])
 def test_smooth_functions_between_quantizers(op, function, factor):
     constants = {"k": f32(factor), "s": f32(1 / 16), "z": f32(0), "b": f32(6)}
@@ -69,8 +75,12 @@ def test_a_boundary_at_the_centre_of_a_sigmoid_is_exact():
 @pytest.mark.parametrize("zero", [0.0, 3.0])
 def test_eight_bit_outputs_are_requantized_exactly(mode, summand, zero):
     constants = {"k": f32([0.31, -0.17, 0.9]), "c": f32(summand), "s": f32(0.73), "z": f32(zero), "b": f32(6)}
-    nodes = [node("Mul", ["x", "k"], "a"), node("Add", ["a", "c"], "d"), node("Relu", ["d"], "r"),
-             node("Quant", ["r", "s", "z", "b"], "y", signed=0, narrow=0, rounding_mode=mode)]
+    nodes = [
+        node("Mul", ["x", "k"], "a"),
+        node("Add", ["a", "c"], "d"),
+        node("Relu", ["d"], "r"),
+        node("Quant", ["r", "s", "z", "b"], "y", signed=0, narrow=0, rounding_mode=mode),
+    ]
     net, x = layer(nodes, constants, spec="s10", channels=3)
     x = np.repeat(np.arange(-512, 512)[:, None], 3, axis=1)
     real = each(exact(x) * exact(constants["k"]) + exact(constants["c"]), lambda v: max(v, Fraction(0)))
@@ -102,12 +112,18 @@ def qdq(nodes, constants, source, target, scale, zero, axis=None, clip=None):
 
     def meaning(x):
         s, z = (np.broadcast_to(exact(one), x.shape) if axis is None else exact(one).reshape(1, -1) for one in (f32(scale), zero))
-        return each(each(x / s, lambda v: Fraction(round(v))) + z, lambda v: min(max(v, Fraction(int(low))), Fraction(int(high)))) * s - z * s
+        return (
+            each(each(x / s, lambda v: Fraction(round(v))) + z, lambda v: min(max(v, Fraction(int(low))), Fraction(int(high)))) * s
+            - z * s
+        )
+
     return meaning
 
 
 @pytest.mark.parametrize("spec", ["s8/16", None])
-@pytest.mark.parametrize(("zero", "clip"), [(np.uint8(128), None), (np.int8(0), None), (np.int8(3), (-8, 7)), (np.uint8(7), (0, 15))])
+@pytest.mark.parametrize(
+    ("zero", "clip"), [(np.uint8(128), None), (np.int8(0), None), (np.int8(3), (-8, 7)), (np.uint8(7), (0, 15))]
+)
 def test_qdq_and_qcdq(spec, zero, clip):
     """QDQ of the input, of weights per channel, an int32 bias, and a QDQ of the output; ties included (scale 1/4)."""
     rng = np.random.default_rng(0)
@@ -116,8 +132,12 @@ def test_qdq_and_qcdq(spec, zero, clip):
     w, ws = rng.integers(-7, 8, (3, 4)).astype(np.int8), f32([0.5, 0.11, 0.25, 1.3])
     bias = rng.integers(-40, 40, 4).astype(np.int32)
     constants |= {"w8": w, "ws": ws, "wz": np.zeros(4, np.int8), "bias": bias, "bs": f32(0.125 * ws), "bz": np.zeros(4, np.int32)}
-    nodes += [node("DequantizeLinear", ["w8", "ws", "wz"], "w", axis=1), node("DequantizeLinear", ["bias", "bs", "bz"], "c", axis=0),
-              node("MatMul", ["a", "w"], "m"), node("Add", ["m", "c"], "t")]
+    nodes += [
+        node("DequantizeLinear", ["w8", "ws", "wz"], "w", axis=1),
+        node("DequantizeLinear", ["bias", "bs", "bz"], "c", axis=0),
+        node("MatMul", ["a", "w"], "m"),
+        node("Add", ["m", "c"], "t"),
+    ]
     last = qdq(nodes, constants, "t", "y", 0.5, np.uint8(100))
     model = network(nodes, (1, 3), (1, 4), constants)
     x = rng.integers(-128, 128, (60, 3))

@@ -32,10 +32,16 @@ def rounded(v, mode):
     """A fraction to an integer, from the definitions of QONNX's rounding modes."""
     magnitude, sign = abs(v), (v > 0) - (v < 0)
     floor, frac = math.floor(magnitude), magnitude - math.floor(magnitude)
-    return {"ROUND": lambda: round(v), "HALF_EVEN": lambda: round(v), "FLOOR": lambda: math.floor(v), "CEIL": lambda: math.ceil(v),
-            "UP": lambda: sign * math.ceil(magnitude), "DOWN": lambda: math.trunc(v),
-            "HALF_UP": lambda: sign * (floor + (frac >= Fraction(1, 2))),
-            "HALF_DOWN": lambda: sign * (floor + (frac > Fraction(1, 2)))}[mode]()
+    return {
+        "ROUND": lambda: round(v),
+        "HALF_EVEN": lambda: round(v),
+        "FLOOR": lambda: math.floor(v),
+        "CEIL": lambda: math.ceil(v),
+        "UP": lambda: sign * math.ceil(magnitude),
+        "DOWN": lambda: math.trunc(v),
+        "HALF_UP": lambda: sign * (floor + (frac >= Fraction(1, 2))),
+        "HALF_DOWN": lambda: sign * (floor + (frac > Fraction(1, 2))),
+    }[mode]()
 
 
 def quant(x, scale, zero, bits, *, signed, narrow, rounding_mode="ROUND"):
@@ -95,8 +101,10 @@ def conv_transpose(x, w, bias, attributes):
     rank, groups = x.ndim - 2, attributes.get("group", 1)
     strides, dilations, pads = spatial(attributes, rank, w.shape[2:])
     extra = attributes.get("output_padding", [0] * rank)
-    size = [strides[i] * (x.shape[2 + i] - 1) + extra[i] + (w.shape[2 + i] - 1) * dilations[i] + 1 - pads[i] - pads[i + rank]
-            for i in range(rank)]
+    size = [
+        strides[i] * (x.shape[2 + i] - 1) + extra[i] + (w.shape[2 + i] - 1) * dilations[i] + 1 - pads[i] - pads[i + rank]
+        for i in range(rank)
+    ]
     per_in, per_out = x.shape[1] // groups, w.shape[1]
     out = np.full((1, per_out * groups, *size), Fraction(0), object)
     for c in range(x.shape[1]):
@@ -135,9 +143,12 @@ def batch_norm(x, gamma, beta, mean, var, epsilon):
 def network(nodes, x_shape, out_shape, constants, opset=13):
     """A QONNX model; constants are numpy arrays by name."""
     graph = helper.make_graph(
-        nodes, "net", [helper.make_tensor_value_info("x", TensorProto.FLOAT, x_shape)],
+        nodes,
+        "net",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, x_shape)],
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, out_shape)],
-        [numpy_helper.from_array(np.asarray(array), name) for name, array in constants.items()])
+        [numpy_helper.from_array(np.asarray(array), name) for name, array in constants.items()],
+    )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset), helper.make_opsetid(QONNX, 1)])
     model.ir_version = 8
     return model
@@ -155,6 +166,7 @@ def f32(values):
 def reals(net, x):
     """Exact outputs of a lowered network for integer inputs in source layout (N, ...): list of object arrays in source layout."""
     from quant.lower import host_input
+
     graph = net.graph
     y = run(graph, host_input(graph, x))
     out = graph.output
@@ -177,12 +189,14 @@ def same(a, b):
 def test_the_oracle_agrees_with_the_qonnx_package(mode, signed, narrow):
     """On quarter steps with a power-of-two scale, where float32 is exact."""
     x = np.arange(-40, 40, dtype=np.float32)[None] / 8
-    model = network([node("Quant", ["x", "s", "z", "b"], "y", signed=signed, narrow=narrow, rounding_mode=mode)], (1, 80), (1, 80),
-                    {"s": f32(0.5), "z": f32(1), "b": f32(3)})
+    model = network(
+        [node("Quant", ["x", "s", "z", "b"], "y", signed=signed, narrow=narrow, rounding_mode=mode)],
+        (1, 80),
+        (1, 80),
+        {"s": f32(0.5), "z": f32(1), "b": f32(3)},
+    )
     found = execute(model, x)
     wanted = quant(exact(x), 0.5, 1, 3, signed=signed, narrow=narrow, rounding_mode=mode)
     assert same(exact(found), wanted)
     # ... and so does the lowering, whose hardware input is the quantizer's output here
     assert same(reals(lower(model), x), wanted)
-
-

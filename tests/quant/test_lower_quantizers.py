@@ -31,7 +31,9 @@ def per_channel(values):
 def layers(draw):
     """Operators between the accumulator and the quantizer, each with what it means exactly."""
     steps = []
-    for kind in draw(st.lists(st.sampled_from(["Mul", "Add", "Sub", "Div", "Relu", "Clip", "LeakyRelu", "PRelu", "Neg", "BN"]), max_size=4)):
+    for kind in draw(
+        st.lists(st.sampled_from(["Mul", "Add", "Sub", "Div", "Relu", "Clip", "LeakyRelu", "PRelu", "Neg", "BN"]), max_size=4)
+    ):
         factor = draw(per_channel(signed_scales))
         if kind in ("Add", "Sub"):
             factor = draw(per_channel(offsets))
@@ -95,10 +97,16 @@ def whole_layer(steps, weights, quantizer, quantized, inputs=None):
 
 
 @settings(max_examples=100, deadline=None)
-@given(steps=layers(), weights=st.lists(st.integers(-3, 3), min_size=CHANNELS, max_size=CHANNELS), scale=per_channel(signed_scales),
-       zero=per_channel(st.one_of(st.just(0.0), st.integers(-4, 9).map(float), st.sampled_from([0.5, -1.5]))),
-       bits=st.one_of(st.integers(1, 5).map(lambda b: [b]), st.lists(st.integers(2, 5), min_size=CHANNELS, max_size=CHANNELS)),
-       signed=st.booleans(), narrow=st.booleans(), mode=st.sampled_from(MODES))
+@given(
+    steps=layers(),
+    weights=st.lists(st.integers(-3, 3), min_size=CHANNELS, max_size=CHANNELS),
+    scale=per_channel(signed_scales),
+    zero=per_channel(st.one_of(st.just(0.0), st.integers(-4, 9).map(float), st.sampled_from([0.5, -1.5]))),
+    bits=st.one_of(st.integers(1, 5).map(lambda b: [b]), st.lists(st.integers(2, 5), min_size=CHANNELS, max_size=CHANNELS)),
+    signed=st.booleans(),
+    narrow=st.booleans(),
+    mode=st.sampled_from(MODES),
+)
 def test_quant_is_exact_on_every_accumulator_value(steps, weights, scale, zero, bits, signed, narrow, mode):
     if narrow and not signed and 1 in bits:
         bits = [2]  # a single level is refused
@@ -137,8 +145,12 @@ def test_ties_fall_where_the_rounding_mode_says(mode, zero, factor, summand):
 
 
 def test_sign_and_multithreshold():
-    whole_layer([("Add", [-5.0])], [1, -1, 2], lambda name, _: node("Sign", [name], "y"),
-                lambda x: each(x, lambda v: Fraction((v > 0) - (v < 0))))
+    whole_layer(
+        [("Add", [-5.0])],
+        [1, -1, 2],
+        lambda name, _: node("Sign", [name], "y"),
+        lambda x: each(x, lambda v: Fraction((v > 0) - (v < 0))),
+    )
     table = f32([[1, 5, 5], [-7.5, 0, 3], [9, 2, 30]])  # unsorted and repeated thresholds are legal
 
     def quantizer(name, constants):
@@ -146,18 +158,24 @@ def test_sign_and_multithreshold():
         return node("MultiThreshold", [name, "table"], "y", out_dtype="INT4", out_scale=0.5, out_bias=-1.0)
 
     def wanted(x):
-        return np.array([[Fraction(sum(v >= Fraction(float(t)) for t in table[c]), 2) - 1 for c, v in enumerate(row)] for row in x], object)
+        return np.array(
+            [[Fraction(sum(v >= Fraction(float(t)) for t in table[c]), 2) - 1 for c, v in enumerate(row)] for row in x], object
+        )
 
     whole_layer([], [1, -1, 2], quantizer, wanted)
 
 
 def test_types_are_the_cheapest():
     """Two opposite levels are bipolar whatever made them; a zero point does not cost bits."""
+
     def output_type(bits, signed, narrow, scale, zero, weights=(1, 1, 1), summand=-20.0):
         def quantizer(name, constants):
             constants |= {"s": f32(scale), "z": f32(zero), "b": f32(bits)}
             return node("Quant", [name, "s", "z", "b"], "y", signed=signed, narrow=narrow)
-        net = whole_layer([("Add", [summand])], weights, quantizer, lambda x: quant(x, scale, zero, bits, signed=signed, narrow=narrow))
+
+        net = whole_layer(
+            [("Add", [summand])], weights, quantizer, lambda x: quant(x, scale, zero, bits, signed=signed, narrow=narrow)
+        )
         return str(net.graph.values[net.graph.output.value].type)
 
     assert output_type(1, 1, 0, 1.0, 0.0) == "bipolar"

@@ -1,0 +1,226 @@
+"""Designs: rates, queue depths that cost no cycle, and plans made for a wanted rate."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from tests.conftest import REPOSITORY
+from tests.networks import folded, make_design, mlp, with_depths
+
+import bitwright
+from hwsim.autoplan import auto_plan
+from hwsim.design import LEAST_DEPTH, Design, ample_design, divisors
+from hwsim.engines.fifo import StreamFifo
+from hwsim.engines.width import Width
+from hwsim.layers import MappingError, layers
+from hwsim.plan import Plan, PlanError
+from intir import BIPOLAR, ArgMax, Graph, GraphBuilder, IntType, MatMul, Reshape, Threshold, unsigned
+
+
+@pytest.fixture(scope="module")
+def tfc() -> Graph:
+    return bitwright.lower(REPOSITORY / "examples" / "tfc" / "tfc_w1a1.onnx", input="u8/255").graph
+
+
+#: FINN's public folding for this network.
+FINN = [(16, 49), (8, 8), (8, 8), (10, 8)]
+
+
+def test_finns_folding_of_tfc(tfc: Graph) -> None:
+    """One frame every 64 cycles, and a first output long before the layers' cycles add up."""
+    design = make_design(tfc, auto_plan(tfc, folding=FINN))
+    ii, latency = design.rate()
+    assert ii == design.bottleneck_cycles == 64
+    assert latency < 200
+
+
+def random_case(seed: int) -> tuple[Graph, Plan]:
+    rng = np.random.default_rng(seed)
+    sizes = [int(rng.choice([4, 6, 8, 12, 16, 24])) for _ in range(int(rng.integers(2, 5)))]
+    pixels = bool(seed % 2)
+    graph = mlp(sizes, x=unsigned(8) if pixels else BIPOLAR, quantize=BIPOLAR if pixels else None,
+                head=["logits", "argmax", "levels"][seed % 3], seed=seed)
+    folding = [(int(rng.choice(divisors(n))), int(rng.choice(divisors(k)))) for k, n in zip(sizes[:-1], sizes[1:], strict=True)]
+    return graph, folded(graph, folding, [str(rng.choice(["inputs", "outputs"])) for _ in folding])
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_the_slowest_block_sets_the_interval_and_it_stays(seed: int) -> None:
+    design = make_design(*random_case(seed))
+    trace = design.simulate(30)
+    ends = trace.out_cycles[design.words_out - 1::design.words_out]
+    assert np.diff(ends)[4:].tolist() == [design.bottleneck_cycles] * 25
+    assert design.rate() == (design.bottleneck_cycles, trace.out_cycles[0] - trace.in_cycles[0])
+
+
+def open_queues(design: Design) -> dict[str, int]:
+    return {stage.layer: stage.engine.depth for stage in design.stages if isinstance(stage.engine, StreamFifo)}
+
+
+#: Cases in which a queue of more than the least depth pays.
+DEEP = (9, 15, 19, 20, 21, 33, 39)
+
+
+@pytest.mark.parametrize("seed", [*range(8), *DEEP])
+def test_chosen_queues_cost_no_cycle_and_one_word_less_would(seed: int) -> None:
+    graph, plan = random_case(seed)
+    design = make_design(graph, plan)
+    goal = ample_design(graph, plan).rate()
+    assert design.rate() == goal
+    for layer, depth in open_queues(design).items():
+        assert depth >= LEAST_DEPTH
+        if depth > LEAST_DEPTH:
+            shallow = make_design(graph, with_depths(plan, open_queues(design) | {layer: depth - 1})).rate()
+            assert shallow != goal
+            assert shallow[0] >= goal[0]
+            assert shallow[1] >= goal[1]
+
+
+def test_some_queues_are_deeper_than_the_least(tfc: Graph) -> None:
+    """Else the test above would not test its second half."""
+    assert all(max(open_queues(make_design(*random_case(seed))).values()) > LEAST_DEPTH for seed in DEEP)
+    assert max(open_queues(make_design(tfc, auto_plan(tfc, folding=FINN))).values()) > LEAST_DEPTH
+
+
+def test_depths_of_the_plan_are_kept() -> None:
+    graph, plan = random_case(3)
+    wanted = dict.fromkeys(plan.layers, 9)
+    design = make_design(graph, with_depths(plan, wanted))
+    assert open_queues(design) == wanted
+    assert {name: layer.fifo_depth for name, layer in design.plan.layers.items()} == wanted
+
+
+def test_a_design_fills_in_its_plan() -> None:
+    graph, plan = random_case(4)
+    assert all(layer.fifo_depth is None for layer in plan.layers.values())
+    design = make_design(graph, plan)
+    assert {name: layer.fifo_depth for name, layer in design.plan.layers.items()} == open_queues(design)
+    assert make_design(graph, design.plan).rate() == design.rate()
+
+
+def test_the_queue_stands_where_words_are_widest() -> None:
+    """96 -> pe 32, simd 24: up to 96 elements, the queue, down to 24."""
+    graph = mlp((8, 96, 4))
+    design = make_design(graph, folded(graph, [(32, 8), (4, 24)]))
+    assert [stage.name for stage in design.stages] == ["l0_mvu", "l1_width", "l0_fifo", "l1_width1", "l1_mvu", "l1_fifo"]
+    lanes = [(stage.engine.word_in.lanes, stage.engine.word_out.lanes) for stage in design.stages]
+    assert lanes == [(8, 32), (32, 96), (96, 96), (96, 24), (24, 4), (4, 4)]
+    assert [stage.rounds for stage in design.stages] == [1, 1, 1, 1, 1, 1]
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_words_of_neighbours_fit(seed: int) -> None:
+    graph, plan = random_case(seed)
+    stages = make_design(graph, plan).stages
+    for before, after in zip(stages[:-1], stages[1:], strict=True):
+        assert before.engine.word_out == after.engine.word_in
+    assert len({stage.name for stage in stages}) == len(stages)
+    for stage in stages:
+        if isinstance(stage.engine, Width):
+            assert stage.rounds * stage.engine.schedule.words_in * stage.engine.lanes_in in {n for n in (4, 6, 8, 12, 16, 24)}
+
+
+@pytest.mark.parametrize("fps", [1, 1e4, 3e5, 1.1e6, 5e6, 2e7, 1e8])
+@pytest.mark.parametrize("kind", ["tfc", "argmax", "rows"])
+def test_the_wanted_rate_is_reached(fps: float, kind: str, tfc: Graph) -> None:
+    graph = {"tfc": tfc, "argmax": mlp((24, 16, 10), x=unsigned(8), quantize=BIPOLAR, head="argmax"),
+             "rows": mlp((16, 8, 8), rows=8, head="argmax")}[kind]
+    if kind == "rows" and fps == 1e8:
+        with pytest.raises(PlanError, match=r"^1e\+08 frames per second at 100 MHz leave 1 cycles per frame, but the network takes at "
+                                            r"least 8; lower the rate or raise the clock$"):
+            auto_plan(graph, fps=fps)
+    elif kind == "rows" and fps == 2e7:
+        with pytest.raises(PlanError, match=r"leave 5 cycles per frame, but the network takes at least 8"):
+            auto_plan(graph, fps=fps)
+    else:
+        ii, _ = make_design(graph, auto_plan(graph, fps=fps)).rate()
+        assert 100e6 / ii >= fps
+
+
+def test_a_faster_plan_is_larger_and_a_faster_clock_makes_it_smaller(tfc: Graph) -> None:
+    def synapses(plan: Plan) -> int:
+        return sum(layer.pe * layer.simd for layer in plan.layers.values() if layer.simd)
+
+    slow, fast = auto_plan(tfc, fps=1e4), auto_plan(tfc, fps=1e6)
+    assert synapses(slow) < synapses(fast)
+    assert synapses(auto_plan(tfc, fps=1e6, clock_mhz=400)) < synapses(fast)
+
+
+@pytest.mark.parametrize(("options", "sentence"), [
+    ({"fps": 0}, "0 frames per second wanted; give a positive rate"),
+    ({"fps": -5.0}, "-5.0 frames per second wanted; give a positive rate"),
+    ({"fps": float("nan")}, "nan frames per second wanted; give a positive rate"),
+    ({"fps": float("inf")}, "inf frames per second at 100 MHz leave 0 cycles per frame, but the network takes at least 1; lower the rate or "
+                            "raise the clock"),
+    ({"fps": 2e8}, "2e+08 frames per second at 100 MHz leave 0 cycles per frame, but the network takes at least 1; lower the rate or "
+                   "raise the clock"),
+    ({"folding": [(1, 1)]}, "1 foldings given, but the network has 2 matrix layers (fc0, fc1); give one PE,SIMD for each"),
+    ({"folding": [(3, 1), (1, 1)]}, "layer 'fc0': pe = 3 does not divide its 8 outputs; the nearest that do are 2 and 4"),
+    ({"folding": [(1, 5), (1, 1)]}, "layer 'fc0': simd = 5 does not divide its 12 inputs; the nearest that do are 4 and 6"),
+    ({"clock_mhz": 0.0}, "a clock of 0 MHz; give one between 0 and 10000"),
+    ({"clock_mhz": float("nan"), "fps": 1.0}, "a clock of nan MHz; give one between 0 and 10000"),
+    ({"clock_mhz": -1.0}, "a clock of -1 MHz; give one between 0 and 10000"),
+    ({"clock_mhz": 1e5}, "a clock of 100000 MHz; give one between 0 and 10000"),
+    ({"family": "ice40"}, "the FPGA family is 'ice40'; choose one of xilinx, ecp5, generic"),
+])
+def test_plans_that_cannot_be_made(options: dict, sentence: str) -> None:
+    with pytest.raises(PlanError) as caught:
+        auto_plan(mlp((12, 8, 4)), **options)
+    assert str(caught.value) == sentence
+
+
+def test_the_slowest_rate_there_is() -> None:
+    graph = mlp((12, 8, 4))
+    plan = auto_plan(graph, fps=1e-310)
+    assert [(layer.pe, layer.simd) for layer in plan.layers.values()] == [(1, 1), (1, 1)]
+
+
+def chain(*ops: object, shape: tuple[int, ...] = (4,), kind: IntType = BIPOLAR) -> Graph:
+    build = GraphBuilder("chain")
+    value = build.input("x", shape, kind)
+    for op in ops:
+        value = build.node(op, value)
+    build.output(value)
+    return build.build()
+
+
+def test_layers_take_thresholds_along_and_skip_reshapes() -> None:
+    found = layers(chain(MatMul(np.ones((4, 6), np.int64)), Threshold(np.zeros((6, 1), np.int64), BIPOLAR), Reshape((2, 3)),
+                         Threshold(np.zeros((3, 1), np.int64), BIPOLAR), Reshape((6,)), ArgMax()))
+    assert [(layer.name, layer.engine, len(layer.nodes), layer.inputs, layer.outputs, layer.rounds) for layer in found] == [
+        ("matmul0", "mvu", 2, 4, 6, 1), ("threshold1", "thresholding", 1, 3, 3, 2), ("argmax0", "argmax", 1, 6, 1, 1)]
+
+
+def test_what_no_engine_runs() -> None:
+    build = GraphBuilder("fork")
+    x = build.input("x", (4,), BIPOLAR)
+    a = build.node(MatMul(np.ones((4, 4), np.int64)), x)
+    build.output(a)
+    build.output(build.node(MatMul(np.ones((4, 4), np.int64)), x))
+    empty = GraphBuilder("empty")
+    empty.output(empty.input("x", (4,), BIPOLAR))
+    from intir import Clip  # noqa: PLC0415 - used here only
+
+    for graph, start in [(chain(Clip(-1, 0), kind=unsigned(3)), "node 'clip0' (Clip) has no engine; engines run MatMul, Threshold, ArgMax, Reshape"),
+                         (empty.build(), "graph 'empty' computes nothing: its output is its input; lower a network with layers")]:
+        with pytest.raises(MappingError) as caught:
+            layers(graph)
+        assert str(caught.value) == start
+
+
+def test_one_engine_at_most_reads_a_value() -> None:
+    from intir import Add  # noqa: PLC0415 - used here only
+
+    build = GraphBuilder("fork")
+    x = build.input("x", (4,), BIPOLAR)
+    build.output(build.node(Add(), x, build.node(MatMul(np.ones((4, 4), np.int64)), x)))
+    with pytest.raises(MappingError, match=r"^value 'x' is read by 'matmul0', 'add0', and dataflow designs are chains of nodes so far; "):
+        layers(build.build())
+
+
+def test_equal_plans_make_equal_designs() -> None:
+    graph, plan = random_case(7)
+    one, two = make_design(graph, plan), make_design(graph, replace(plan))
+    assert [(stage.name, stage.engine) for stage in one.stages] == [(stage.name, stage.engine) for stage in two.stages]
