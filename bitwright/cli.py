@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import io
 import json
 import os
 import sys
@@ -218,12 +219,14 @@ def verify(
 @user_errors
 def show_(
     path: Annotated[Path, typer.Argument(metavar="FILE_OR_DIR", help="An IR file, a plan or a bundle.")],
+    text: Annotated[bool, typer.Option("--text", help="The IR's text form, whole, which parses back and can be compared.")] = False,
 ) -> None:
     """Show an IR file, a plan or a bundle to a person.
 
     Example: bitwright show tfc.intir
     """
     import intir
+    import intir.text
     from codegen import bundle as bundles
     from hwsim import plan as plans
 
@@ -231,8 +234,28 @@ def show_(
         show.bundle(bundles.load(path), out)
     elif path.suffix == ".toml":
         show.plan(plans.load(path), out)
+    elif text:
+        print(intir.text.dumps(intir.load(path)), end="")
     else:
         show.graph(intir.load(path), out)
+
+
+@app.command()
+@user_errors
+def export(
+    network: NetworkFile,
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="NET.onnx", help="File to write.")],
+) -> None:
+    """Export the IR to plain ONNX integer operators, which an unmodified onnxruntime runs with the same bits.
+
+    Example: bitwright export tfc.intir -o tfc_integer.onnx
+    """
+    from intir.onnx_export import to_onnx
+
+    from .api import graph_of
+
+    save_bytes(output, to_onnx(graph_of(network)).SerializeToString(deterministic=True))
+    out.print(f"wrote {output}", markup=False)
 
 
 def parse_folding(text: str | None) -> list[tuple[int, int]] | None:
@@ -265,11 +288,18 @@ def load_array(path: Path) -> np.ndarray[Any, Any]:
 
 def save_array(path: Path, array: np.ndarray[Any, Any]) -> None:
     """Write a ``.npy`` file, whole or not at all.  Raises InputError."""
+    data = io.BytesIO()
+    np.save(data, array, allow_pickle=False)
+    save_bytes(path, data.getvalue())
+
+
+def save_bytes(path: Path, data: bytes) -> None:
+    """Write a file, whole or not at all.  Raises InputError."""
     try:
         handle, temporary = tempfile.mkstemp(dir=path.absolute().parent, prefix=f".{path.name}.")
         try:
             with os.fdopen(handle, "wb") as file:
-                np.save(file, array, allow_pickle=False)
+                file.write(data)
             os.chmod(temporary, 0o644)
             os.replace(temporary, path)
         except BaseException:

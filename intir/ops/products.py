@@ -200,7 +200,8 @@ class Conv2d(Weights, Op):
         if self.groups == 1 and (not any(self.pads) or abs(self.pad_value) == 1):
             height, width, _ = self.shape(x.shape[1:])
             if binary.pays(ranges[0].type, self.weights, len(x) * height * width * self.weights.size):
-                acc = binary.convolve(padded(x, self.pads, self.pad_value), self.weights, (height, width), self.stride, self.dilation)
+                x = padded(x, self.pads, self.pad_value)
+                acc = binary.convolve(x, self.weights, (height, width), self.stride, self.dilation)
                 return then(acc) if then else acc
         magnitude = max(ranges[0].magnitude, abs(self.pad_value))
         carrier, base = self.carrier(magnitude), self.packing(magnitude, self.weights[..., 0].size)
