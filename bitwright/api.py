@@ -90,7 +90,7 @@ def build(network: Network, path: str | Path, plan: Plan | str | Path | None = N
     return codegen.bundle.build(graph, plan_of(graph, plan), path, samples=frames, overwrite=overwrite, progress=progress)
 
 
-def verify(path: str | Path, *, frames: int = 32, x: NDArray[Any] | None = None, simulator: str = "verilator",
+def verify(path: str | Path, *, frames: int | None = None, x: NDArray[Any] | None = None, simulator: str = "verilator",
            seed: int = 0) -> Verification:
     """Co-verify a bundle: its RTL against the reference's bits and the simulator's cycles, in four stall patterns.
 

@@ -192,7 +192,8 @@ def build(
 @user_errors
 def verify(
     bundle: Annotated[Path, typer.Argument(metavar="DIR", help="Bundle, from `bitwright build`.")],
-    frames: Annotated[int, typer.Option("--frames", min=1, max=1_000_000, help="Frames in each of four stall patterns.")] = 32,
+    frames: Annotated[int | None, typer.Option("--frames", min=1, max=1_000_000,
+                                               help="Frames in each of four stall patterns [default: up to 32].")] = None,
     x: Annotated[Path | None, typer.Option("--input", metavar="X.npy", help="Frames to run; random ones by default.")] = None,
     simulator: Annotated[str, typer.Option("--simulator", help="verilator or icarus.")] = "verilator",
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of random frames and stall patterns.")] = 0,

@@ -30,6 +30,8 @@ from .vectors import make_vectors, random_frames
 MANIFEST = "bundle.json"
 #: Frames of random input in the bench's own vectors.
 BENCH_FRAMES = 8
+#: What every bundle has.
+ESSENTIAL = {"model.intir", "plan.toml", "tb/bench.py", "tb/run.py"}
 _FORMAT = "bitwright bundle"
 _VERSION = 1
 
@@ -67,16 +69,18 @@ def build(graph: Graph, plan: Plan, path: str | Path, *, samples: NDArray[np.int
     samples : int64 (frames, *input shape), optional
         Frames for the bench's vectors; random ones by default.
     overwrite : bool
-        Replace an existing bundle of the same network (never another kind of folder).
+        Replace an existing bundle (never another kind of folder).
     progress : callable
         Told what is being done.
 
     Raises
     ------
     BundleError
-        If the folder exists or cannot be written.
+        If the folder exists or cannot be written, or there are no samples.
     """
     path = Path(path)
+    if samples is not None and not len(samples):
+        raise BundleError("0 frames for the bench; give 1 or more")
     _check_target(path, overwrite)
     progress("sizing queues")
     design = make_design(graph, plan)
@@ -108,14 +112,15 @@ def load(path: str | Path) -> Bundle:
     except (OSError, ValueError, RecursionError):
         raise BundleError(f"'{path}' is no bundle: it has no readable {MANIFEST}; make one with `bitwright build`") from None
     if not isinstance(manifest, dict) or manifest.get("format") != _FORMAT or manifest.get("version") != _VERSION \
-            or not isinstance(manifest.get("files"), dict) or not isinstance(manifest.get("top"), str):
+            or not isinstance(manifest.get("files"), dict) or not isinstance(manifest.get("top"), str) \
+            or not isinstance(manifest.get("design"), str) or not ESSENTIAL <= manifest["files"].keys():
         raise BundleError(f"'{path / MANIFEST}' is no manifest of version {_VERSION}; build the bundle again")
     for name, digest in manifest["files"].items():
         if Path(name).is_absolute() or ".." in Path(name).parts:
             raise BundleError(f"'{path / MANIFEST}' lists '{name}', which lies outside the bundle; build the bundle again")
         try:
             found = hashlib.sha256((path / name).read_bytes()).hexdigest()
-        except OSError:
+        except (OSError, ValueError):
             raise BundleError(f"bundle '{path}': the file '{name}' is missing; build the bundle again") from None
         if found != digest:
             raise BundleError(f"bundle '{path}': the file '{name}' is not the one that was built; build the bundle again")
@@ -134,7 +139,8 @@ def design_hash(design: Design) -> str:
 def _contents(design: Design, rtl: Rtl, digest: str, samples: NDArray[np.int64]) -> dict[str, bytes]:
     """Every file of the bundle but the manifest: relative path -> bytes."""
     vectors = make_vectors(design, rtl.s_axis, rtl.m_axis, samples)
-    generated = sorted(name for name in rtl.verilog if "bw_rom" not in name and "bw_ram" not in name and name != f"{rtl.top}.v")
+    by_hand = {f"{rtl.top}.v", "bw_rom.v", "bw_ram.v", "bw_ram_async.v"}
+    generated = [name for name in rtl.verilog if name not in by_hand]
     report = simulate_report(design)
     text = {f"rtl/{name}": body for name, body in rtl.verilog.items()}
     text |= {f"mem/{name}": body for name, body in rtl.memories.items()}
@@ -160,7 +166,11 @@ def _json(value: Any) -> bytes:
 
 
 def _check_target(path: Path, overwrite: bool) -> None:
-    if path.exists() and not (path / MANIFEST).is_file() and (not path.is_dir() or any(path.iterdir())):
+    try:
+        taken = path.exists() and not (path / MANIFEST).is_file() and (not path.is_dir() or any(path.iterdir()))
+    except OSError as error:
+        raise BundleError(f"cannot make '{path}': {error.strerror}; choose another folder") from None
+    if taken:
         raise BundleError(f"'{path}' exists and is no bundle; choose another folder")
     if (path / MANIFEST).is_file() and not overwrite:
         raise BundleError(f"'{path}' holds a bundle already; choose another folder, or overwrite it (--force)")
@@ -182,9 +192,16 @@ def _write(path: Path, contents: dict[str, bytes]) -> None:
             target.write_bytes(data)
         if path.exists():
             old = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.old."))
-            path.rename(old / path.name)
-            temporary.rename(path)
-            shutil.rmtree(old)
+            kept = old / path.name
+            try:
+                path.rename(kept)
+                temporary.rename(path)
+            except OSError:
+                if kept.exists():
+                    kept.rename(path)
+                old.rmdir()
+                raise
+            shutil.rmtree(old, ignore_errors=True)
         else:
             temporary.rename(path)
     except OSError as error:

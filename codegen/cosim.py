@@ -23,6 +23,8 @@ from .errors import ToolError
 from .vectors import make_vectors, random_frames
 
 SIMULATORS = ("verilator", "icarus")
+#: Clock cycles that the default number of frames takes without stalls, about.
+DEFAULT_CYCLES = 50_000
 #: What one pattern's result counts; every one must be 0.
 FAULTS = ("differing_bits", "missing_beats", "extra_beats", "differing_cycles", "differing_tlast", "unstable_beats")
 
@@ -58,7 +60,7 @@ class Verification:
         return asdict(self) | {fault: self.total(fault) for fault in FAULTS} | {"passed": self.passed}
 
 
-def verify(path: str | Path, *, frames: int = 32, x: NDArray[np.int64] | None = None, simulator: str = "verilator",
+def verify(path: str | Path, *, frames: int | None = None, x: NDArray[np.int64] | None = None, simulator: str = "verilator",
            seed: int = 0) -> Verification:
     """Run a bundle's bench on fresh frames.
 
@@ -66,8 +68,8 @@ def verify(path: str | Path, *, frames: int = 32, x: NDArray[np.int64] | None = 
     ----------
     path : str or Path
         Folder of a bundle.
-    frames : int
-        Random frames to run, in each of four stall patterns.
+    frames : int, optional
+        Random frames to run, in each of four stall patterns; by default 32, fewer where a frame takes long, at least 2.
     x : int64 (frames, *input shape), optional
         Frames to run instead.
     simulator : str
@@ -84,12 +86,16 @@ def verify(path: str | Path, *, frames: int = 32, x: NDArray[np.int64] | None = 
     """
     if simulator not in SIMULATORS:
         raise ToolError(f"unknown simulator '{simulator}'; choose {' or '.join(SIMULATORS)}")
-    if frames < 1:
+    if frames is not None and frames < 1:
         raise ToolError(f"{frames} frames to verify; give 1 or more")
     bundle = bundles.load(path)
     _check_tools(simulator)
     design = bundle.design
+    if frames is None:
+        frames = max(2, min(32, DEFAULT_CYCLES // design.bottleneck_cycles))
     frames_in = random_frames(design, frames, seed) if x is None else x
+    if not len(frames_in):
+        raise ToolError("0 frames to verify; give 1 or more")
     s_axis = AxiPort(design.stages[0].engine.word_in, design.words_in)
     m_axis = AxiPort(design.stages[-1].engine.word_out, design.words_out)
     with tempfile.TemporaryDirectory(prefix="bitwright-") as folder:
@@ -102,11 +108,23 @@ def verify(path: str | Path, *, frames: int = 32, x: NDArray[np.int64] | None = 
         results = work / "results.json"
         patterns = json.loads(results.read_text()) if results.exists() else {}
         if len(patterns) != 4:
-            log = bundle.path.resolve().parent / f"{bundle.path.resolve().name}.{simulator}.log"
-            log.write_text(done.stdout + done.stderr)
+            where = _log(bundle.path.resolve(), simulator, done.stdout + done.stderr)
             raise ToolError(f"the bench of '{path}' ran {len(patterns)} of 4 stall patterns under {simulator} (exit code "
-                            f"{done.returncode}); the simulator's output is in '{log}'")
+                            f"{done.returncode}); the simulator's output is in '{where}'")
     return Verification(bundle.top, bundle.manifest["design"], simulator, len(frames_in), patterns)
+
+
+def _log(bundle: Path, simulator: str, text: str) -> Path:
+    """Keep what a simulator printed beside the bundle, or in a temporary file where that cannot be written."""
+    log = bundle.parent / f"{bundle.name}.{simulator}.log"
+    try:
+        log.write_text(text)
+    except OSError:
+        handle, name = tempfile.mkstemp(prefix=f"{bundle.name}.", suffix=f".{simulator}.log")
+        os.close(handle)
+        log = Path(name)
+        log.write_text(text)
+    return log
 
 
 def _check_tools(simulator: str) -> None:

@@ -77,10 +77,10 @@ def generate(design: Design, design_hash: str) -> Rtl:
             verilog[f"{helper}.v"] = render(f"{helper}.v.j2", header=comments)
     s_axis = AxiPort(design.stages[0].engine.word_in, design.words_in)
     m_axis = AxiPort(design.stages[-1].engine.word_out, design.words_out)
-    verilog[f"{top}.v"] = _top(design, top, header, modules, s_axis, m_axis)
-    names = [file.removesuffix(".v").lower() for file in verilog]
+    names = [file.removesuffix(".v").lower() for file in [*verilog, f"{top}.v"]]
     if len(set(names)) != len(names):
-        raise CodegenError(f"the network's name '{design.graph.name}' clashes with the name of a block; rename the network")
+        raise CodegenError(f"the network's name '{design.graph.name}' is the name of a block that it uses; rename the network")
+    verilog[f"{top}.v"] = _top(design, top, header, modules, s_axis, m_axis)
     memories = {f"{stem}.mem": _mem(width, words) for stem, (width, words) in platform.memories.items()}
     return Rtl(top, dict(sorted(verilog.items())), dict(sorted(memories.items())), s_axis, m_axis)
 

@@ -60,8 +60,9 @@ def main() -> int:
     integers = bitwright.run(network, images)
     witness_differing = int((onnxruntime_run(network.graph, images) != integers).sum())
     accuracy = float((logits.argmax(axis=1) == labels).mean())
-    console.print(f"accuracy {accuracy:.1%} on {len(images):,} digits; {differing} of {logits.size:,} logits differ from the QONNX "
-                  f"network run in float by the qonnx package; {witness_differing} from the IR's ONNX export under stock onnxruntime")
+    console.print(f"accuracy {accuracy:.1%} on {len(images):,} digits; of {logits.size:,} logits, {differing} differ from the "
+                  f"QONNX network run in float by the qonnx package, {witness_differing} from the IR's ONNX export under stock "
+                  "onnxruntime")
 
     step(4, "plan and simulate")
     plan = auto_plan(network.graph, folding=FOLDING)
@@ -83,7 +84,8 @@ def main() -> int:
     faults = sum(result.total(fault) for fault in FAULTS)
     console.print(
         f"- {accuracy:.1%} of {len(images):,} real digits right, in integers only\n"
-        f"- {logits.size:,} logits: integer reference, float network ({differing} differ) and stock onnxruntime ({witness_differing} differ)\n"
+        f"- {logits.size:,} logits of the integer reference: {differing} differ from the float network, {witness_differing} from "
+        "stock onnxruntime\n"
         f"- {4 * VERIFIED_FRAMES} frames through the Verilog, with and without stalls: {result.total('differing_bits')} bits and "
         f"{result.total('differing_cycles')} cycles differ, {faults} faults in all\n"
         f"- one frame every {report.initiation_interval_cycles} cycles ({report.frames_per_second:,.0f} a second at "

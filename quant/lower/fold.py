@@ -24,7 +24,6 @@ from .load import MAX_ELEMENTS
 from .node import OnnxNode, folds
 from .tensors import Const
 
-
 #: Of the numerator and denominator of a constant.
 MAX_CONST_BITS = 4096
 
@@ -52,9 +51,10 @@ def _short_enough(*consts: Const) -> None:
     """Squaring a constant again and again doubles its digits: no sound network comes near this limit."""
     for const in consts:
         for param in (const.scale, const.offset, *([const.base] if const.base.dtype == object else [])):
-            if any(max(Fraction(one).numerator.bit_length(), Fraction(one).denominator.bit_length()) > MAX_CONST_BITS
-                   for one in param.ravel()):
-                raise LoweringError(f"its constants are fractions of more than {MAX_CONST_BITS} bits; compute them before the export")
+            parts = (part for one in param.ravel() for part in (Fraction(one).numerator, Fraction(one).denominator))
+            if any(part.bit_length() > MAX_CONST_BITS for part in parts):
+                raise LoweringError(f"its constants are fractions of more than {MAX_CONST_BITS} bits; compute them before "
+                                    "the export")
 
 
 @folds("Add", "Sub", "Mul", "Div")

@@ -11,7 +11,7 @@ import numpy as np
 from .context import Context
 from .errors import LoweringError
 from .exact import Array
-from .load import MAX_ELEMENTS
+from .load import MAX_ACTIVATION
 from .moves import moves
 from .node import OnnxNode, folds, lowers
 from .tensors import Act, Const, Move, Shape
@@ -48,8 +48,8 @@ def _resize(node: OnnxNode, shape: Shape) -> Move:
     if str(node.attribute("mode", "nearest")) != "nearest":
         raise LoweringError(f"its mode is '{node.attribute('mode')}', which makes new values; only nearest is supported")
     scales, sizes = _scales(node, shape)
-    if math.prod(sizes) > MAX_ELEMENTS:
-        raise LoweringError(f"it makes a tensor of shape {sizes}, beyond the limit of {MAX_ELEMENTS} elements")
+    if math.prod(sizes) > MAX_ACTIVATION:
+        raise LoweringError(f"it makes a tensor of shape {sizes}, beyond the limit of {MAX_ACTIVATION} elements")
     # The deprecated Upsample and Resize of opset 10 know no modes: they floor asymmetric coordinates.
     old = node.op_type == "Upsample" or node.opset < 11
     place = "asymmetric" if old else str(node.attribute("coordinate_transformation_mode", "half_pixel"))

@@ -121,6 +121,10 @@ def _concat(ctx: Context, node: OnnxNode) -> Act:
     name = ctx.emit(Concat(ir_axis), names, (*(one for part in parts for one in part.trail), node.name), f"Concat of {len(parts)}")
     if ir_axis != rank - 2:
         return fresh(name, ctx.builder.values[name].shape, where, parts[0].scale, parts[0].offset)
+    meanings = {(part.scale.item(), part.offset.item()) if part.scale.size == part.offset.size == 1 else None for part in parts}
+    if len(meanings) == 1 and None not in meanings:  # all alike, as exporters that share a quantizer write it
+        return fresh(name, ctx.builder.values[name].shape, where, filled(parts[0].scale.item(), rank),
+                     filled(parts[0].offset.item(), rank))
     found = [channels_of(ctx, part, part.scale, part.offset)[1] for part in parts]
     scale, offset = (objects(np.concatenate([vectors[i] for vectors in found])) for i in (0, 1))
     channels = shape[axis]

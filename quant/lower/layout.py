@@ -58,9 +58,11 @@ def trimmed(ctx: Context, act: Act) -> Act:
     act = ctx.settled(act)
     assert isinstance(act.carrier, Carrier)
     source = act.carrier.shape
-    read = np.unique(act.where)
-    if read.size == math.prod(source):
+    seen = np.zeros(math.prod(source), bool)
+    seen[act.where.ravel()] = True
+    if seen.all():
         return act
+    read = np.flatnonzero(seen)
     lines = [np.unique(coordinate) for coordinate in np.unravel_index(read, source)]
     box = tuple(line.size for line in lines)
     if math.prod(box) != read.size or any(np.unique(np.diff(line)).size > 1 for line in lines):

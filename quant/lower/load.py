@@ -20,7 +20,8 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, inliner, numpy_help
 from .errors import LoweringError
 
 MAX_FILE_BYTES: Final = 2**31 - 1  # protobuf's own limit
-MAX_ELEMENTS: Final = 2**27  # of one constant or one activation; 128 Mi
+MAX_ELEMENTS: Final = 2**27  # of one constant; 128 Mi
+MAX_ACTIVATION: Final = 2**24  # of one activation; 16 Mi
 
 
 def load(path_or_model: str | os.PathLike[str] | ModelProto) -> tuple[ModelProto, str]:

@@ -23,7 +23,7 @@ from .decide import argmax as decide_argmax
 from .errors import LoweringError, Problem
 from .exact import Param
 from .layout import in_own_layout
-from .load import MAX_ELEMENTS, array, dimensions, label, load, printable
+from .load import MAX_ACTIVATION, array, dimensions, label, load, printable
 from .node import DOMAINS, FOLDERS, HANDLERS, OnnxNode
 from .realise import integers_of
 from .spec import InputSpec
@@ -160,8 +160,8 @@ class _Walk:
                                               "so export the network with a fixed input shape")
             elif sizes[0] != 1:
                 self._problem(value.name, "", f"this input has a batch of {sizes[0]}; export the network with a batch of 1")
-            elif np.prod(np.array(sizes, object)) > MAX_ELEMENTS:
-                self._problem(value.name, "", f"this input has dimensions {sizes}, beyond the limit of {MAX_ELEMENTS} elements")
+            elif np.prod(np.array(sizes, object)) > MAX_ACTIVATION:
+                self._problem(value.name, "", f"this input has dimensions {sizes}, beyond the limit of {MAX_ACTIVATION} elements")
             else:
                 shape = tuple(size for size in sizes if size is not None)
                 spec = self.spec or _INTEGER_INPUTS.get(value.type.tensor_type.elem_type)

@@ -28,7 +28,7 @@ from .exact import (
     objects,
     remapped,
 )
-from .load import MAX_ELEMENTS
+from .load import MAX_ACTIVATION
 from .spec import InputSpec
 
 Shape = tuple[int, ...]
@@ -251,8 +251,8 @@ def straight(shape: Shape) -> Ints:
 def elements(shape: Shape) -> int:
     """Number of elements.  Raises LoweringError if a file asks for more than fits into memory."""
     count = math.prod(shape)
-    if count > MAX_ELEMENTS:
-        raise LoweringError(f"it makes a tensor of shape {shape}, beyond the limit of {MAX_ELEMENTS} elements; make it smaller")
+    if count > MAX_ACTIVATION:
+        raise LoweringError(f"it makes a tensor of shape {shape}, beyond the limit of {MAX_ACTIVATION} elements; make it smaller")
     return count
 
 

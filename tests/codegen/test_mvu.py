@@ -61,11 +61,10 @@ def test_every_folding(pe: int, simd: int, order: str, thresholds: int) -> None:
     check(MvuBlock(stage.engine, stage.weights, stage.thresholds, "u"), stage.engine, x, run(graph, x), simd)
 
 
-@pytest.mark.parametrize("order", ORDERS)
-@pytest.mark.parametrize(("pe", "simd"), [(6, 12), (2, 3)])
-@pytest.mark.parametrize("thresholds", LEVELS)
+@pytest.mark.parametrize(("pe", "simd", "order", "thresholds"), [
+    (2, 3, "outputs", 0), (2, 3, "outputs", 3), (2, 3, "inputs", 0), (2, 3, "inputs", 1), (6, 4, "outputs", 15), (2, 12, "inputs", 3)])
 @pytest.mark.parametrize(("x_type", "w_type"), KINDS[1:], ids=str)
-def test_every_arithmetic(x_type: IntType, w_type: IntType, thresholds: int, pe: int, simd: int, order: str) -> None:
+def test_every_arithmetic(x_type: IntType, w_type: IntType, pe: int, simd: int, order: str, thresholds: int) -> None:
     graph, x = network(x_type, w_type, thresholds, seed=thresholds)
     stage = unit(graph, pe, simd, order)
     assert stage.engine.arithmetic == "integer"
@@ -106,7 +105,7 @@ def test_thresholds_out_of_reach() -> None:
     stage = unit(graph, 2, 5, "outputs")
     assert stage.engine.threshold_type.bits <= 3
     levels = (x @ weights)[..., None] >= rows
-    assert {0, 1, 2} <= set(levels.sum(axis=-1)[:, 1].tolist())
+    assert set(levels.sum(axis=-1)[:, 1].tolist()) == {1, 2}
     check(MvuBlock(stage.engine, stage.weights, stage.thresholds, "u"), stage.engine, x, levels.sum(axis=-1))
 
 

@@ -166,10 +166,10 @@ class RandomNetwork:
         self.model = network(self.nodes, self.shape, shape, self.constants)
 
 
-@pytest.mark.parametrize("block", range(4))
+@pytest.mark.parametrize("block", range(3))
 def test_random_networks(block):
     exact_ones = 0
-    for seed in range(block * 20, block * 20 + 20):
+    for seed in range(block * 15, block * 15 + 15):
         try:
             random = RandomNetwork(seed)
         except (ValueError, IndexError, ZeroDivisionError):
@@ -184,4 +184,4 @@ def test_random_networks(block):
                 continue
             assert same(reals(net, given), wanted), seed
             exact_ones += 1
-    assert exact_ones >= 25
+    assert exact_ones >= 18

@@ -96,7 +96,7 @@ def whole_layer(steps, weights, quantizer, quantized, inputs=None):
     return net
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(
     steps=layers(),
     weights=st.lists(st.integers(-3, 3), min_size=CHANNELS, max_size=CHANNELS),
@@ -119,7 +119,7 @@ def test_quant_is_exact_on_every_accumulator_value(steps, weights, scale, zero, 
     whole_layer(steps, weights, quantizer, lambda x: quant(x, f32(scale), f32(zero), bits, **kind))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(steps=layers(), weights=st.lists(st.integers(-3, 3), min_size=CHANNELS, max_size=CHANNELS), scale=scales)
 def test_bipolar_quant_is_exact_and_bipolar(steps, weights, scale):
     def quantizer(name, constants):
