@@ -313,7 +313,7 @@ def save_bytes(path: Path, data: bytes) -> None:
 def progress_bar() -> Progress:
     """A progress bar on standard error that disappears when done."""
     return Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=err,
-                    transient=True)
+                    transient=True, disable=not err.is_terminal)
 
 
 def main() -> None:

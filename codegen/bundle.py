@@ -113,7 +113,7 @@ def load(path: str | Path) -> Bundle:
         raise BundleError(f"'{path}' is no bundle: it has no readable {MANIFEST}; make one with `bitwright build`") from None
     if not isinstance(manifest, dict) or manifest.get("format") != _FORMAT or manifest.get("version") != _VERSION \
             or not isinstance(manifest.get("files"), dict) or not isinstance(manifest.get("top"), str) \
-            or not isinstance(manifest.get("design"), str) or not ESSENTIAL <= manifest["files"].keys():
+            or not isinstance(manifest.get("design"), str) or not manifest["files"].keys() >= ESSENTIAL:
         raise BundleError(f"'{path / MANIFEST}' is no manifest of version {_VERSION}; build the bundle again")
     for name, digest in manifest["files"].items():
         if Path(name).is_absolute() or ".." in Path(name).parts:

@@ -21,7 +21,7 @@ from .blocks.mvu import MvuBlock
 from .blocks.thresholding import ThresholdingBlock
 from .blocks.width import WidthBlock
 from .errors import CodegenError
-from .naming import identifier
+from .naming import top_identifier
 from .platform import VerilogPlatform
 from .templates import render
 from .verilog import convert
@@ -57,7 +57,7 @@ def generate(design: Design, design_hash: str) -> Rtl:
     design_hash : str
         Written into every header.
     """
-    top = identifier(design.graph.name)
+    top = top_identifier(design.graph.name)
     platform = VerilogPlatform()
     modules: dict[str, str] = {}
     blocks: dict[str, wiring.Component] = {}

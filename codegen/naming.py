@@ -7,8 +7,7 @@ import re
 #: Longest identifier written.
 MAX_LENGTH = 60
 
-#: Verilog-2005 and SystemVerilog words that no module or signal may be called.
-KEYWORDS = frozenset("""
+_WORDS = """
 accept_on alias always always_comb always_ff always_latch and assert assign assume automatic before begin bind bins binsof bit
 break buf bufif0 bufif1 byte case casex casez cell chandle checker class clocking cmos config const constraint context continue
 cover covergroup coverpoint cross deassign default defparam design disable dist do edge else end endcase endchecker endclass
@@ -25,7 +24,9 @@ specparam static string strong strong0 strong1 struct super supply0 supply1 sync
 throughout time timeprecision timeunit tran tranif0 tranif1 tri tri0 tri1 triand trior trireg type typedef union unique unique0
 unsigned until until_with untyped use uwire var vectored virtual void wait wait_order wand weak weak0 weak1 while wildcard wire
 with within wor xnor xor
-""".split())  # noqa: SIM905
+"""
+#: Verilog-2005 and SystemVerilog words that no module or signal may be called.
+KEYWORDS = frozenset(_WORDS.split())
 
 
 def identifier(text: str) -> str:
@@ -39,3 +40,17 @@ def identifier(text: str) -> str:
         name = f"n{name}"
     name = name[:MAX_LENGTH].rstrip("_") or "net"
     return f"{name}_" if name.lower() in KEYWORDS else name
+
+
+#: What a design's top may not be called: its own ports and signals, and what Verilator takes for its own.
+RESERVED = re.compile(r"verilator.*|top|std|aclk|aresetn|rst|unused|beat|[sm]_axis_\w+|s\d+_(data|valid|ready)", re.IGNORECASE)
+
+
+def top_identifier(text: str) -> str:
+    """The name of a design's top module.
+
+    >>> top_identifier("TFC"), top_identifier("rst")
+    ('TFC', 'net_rst')
+    """
+    name = identifier(text)
+    return f"net_{name}"[:MAX_LENGTH] if RESERVED.fullmatch(name) else name

@@ -191,7 +191,8 @@ def _stages(graph: Graph, plan: Plan, found: list[Layer]) -> Iterator[Stage]:
     narrowing one behind it gives them as fast as they go; on their other sides both would keep the queue from doing so.
     """
     ranges = proven_ranges(graph)
-    engines = [engine_stage(f"l{n}_{layer.engine}", layer, plan.layers[layer.name], plan.family, ranges) for n, layer in enumerate(found)]
+    engines = [engine_stage(f"l{number}_{layer.engine}", layer, plan.layers[layer.name], plan.family, ranges)
+               for number, layer in enumerate(found)]
     for number, (layer, stage) in enumerate(zip(found, engines, strict=True)):
         yield stage
         word, elements = stage.engine.word_out, graph.values[layer.nodes[-1].output].elements

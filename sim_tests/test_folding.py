@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from sim_tests.harness import co_verify
-from tests.networks import folded, mlp
 
 from hwsim.engines.mvu import ORDERS
+from sim_tests.harness import co_verify
+from tests.networks import folded, mlp
 
 #: Shape -> (pe, simd): from narrow to wide, one side whole, powers of two and not.
 FOLDINGS = {

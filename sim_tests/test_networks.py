@@ -6,9 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sim_tests.harness import check, co_verify
-from tests.conftest import REPOSITORY
-from tests.networks import folded, mlp, with_depths
 
 import bitwright
 import codegen.bundle
@@ -17,6 +14,9 @@ from hwsim.autoplan import auto_plan
 from hwsim.engines.mvu import Mvu
 from hwsim.engines.width import Width
 from intir import BIPOLAR, TERNARY, Graph, IntType, signed, unsigned
+from sim_tests.harness import check, co_verify
+from tests.conftest import REPOSITORY
+from tests.networks import folded, mlp, with_depths
 
 #: FINN's public folding for TFC.
 FINN = [(16, 49), (8, 8), (8, 8), (10, 8)]
@@ -65,14 +65,12 @@ def test_back_to_back_frames_of_tfc(tmp_path: Path) -> None:
     """FINN's folding: the first output in under 200 cycles, then one frame every 64, as counted on the RTL."""
     graph = bitwright.lower(REPOSITORY / "examples" / "tfc" / "tfc_w1a1.onnx", input="u8/255").graph
     bundle = codegen.bundle.build(graph, auto_plan(graph, folding=FINN), tmp_path / "tfc")
-    last = {}
-    for frames in (1, 2, 3):
-        result = verify(bundle.path, frames=frames)
-        check(bundle, result)
-        last[frames] = result.patterns["unstalled"]["last_output_cycle"]
-        assert result.patterns["unstalled"]["first_output_cycle"] < 200
     assert bundle.design.words_out == 1
-    assert (last[2] - last[1], last[3] - last[2]) == (64, 64)
+    result = verify(bundle.path, frames=3)
+    check(bundle, result)
+    seen = result.patterns["unstalled"]
+    assert seen["first_output_cycle"] < 200
+    assert seen["last_output_cycle"] - seen["first_output_cycle"] == 2 * 64
 
 
 def test_network_trained_elsewhere(shared_models: Path, tmp_path: Path) -> None:
@@ -85,4 +83,3 @@ def test_network_trained_elsewhere(shared_models: Path, tmp_path: Path) -> None:
     assert logits.argmax() == np.load(shared_models / "tfc_mnist_output.npy").item() == 7
     bundle = bitwright.build(network, tmp_path / "tfc", auto_plan(network.graph, folding=FINN), samples=digit)
     check(bundle, bitwright.verify(bundle.path, x=digit))
-    check(bundle, bitwright.verify(bundle.path, frames=5))

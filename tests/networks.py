@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwsim.autoplan import auto_plan
-from hwsim.design import make_design as make_design  # noqa: PLC0414 - tests take it from here
+from hwsim.design import make_design as make_design
 from hwsim.plan import Plan
 from intir import BIPOLAR, ArgMax, Graph, GraphBuilder, IntType, MatMul, Threshold
 

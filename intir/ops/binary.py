@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import importlib
-import importlib.util
 from typing import Any
 
 import numpy as np
@@ -26,7 +25,7 @@ _WORD_BITS = 64
 def pays(kind: IntType, weights: NDArray[np.int64], multiply_accumulates: int) -> bool:
     """Whether a product is binary, large, and the compiled loop at hand."""
     return (multiply_accumulates >= LEAST_WORK and BIPOLAR.contains(kind) and weights[..., 0].size < 2**31
-            and is_bipolar(weights) and importlib.util.find_spec("numba") is not None)
+            and is_bipolar(weights) and _kernel() is not None)
 
 
 def is_bipolar(weights: NDArray[np.int64]) -> bool:
@@ -67,4 +66,8 @@ def _packed(x: Array) -> NDArray[np.uint64]:
 
 @functools.cache
 def _kernel() -> Any:
-    return importlib.import_module(".popcount_kernel", __package__).differing
+    """The compiled loop, or None where numba is not installed."""
+    try:
+        return importlib.import_module(".popcount_kernel", __package__).differing
+    except ImportError:
+        return None

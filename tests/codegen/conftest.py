@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
-from tests.networks import folded, mlp
 
 from codegen.bundle import Bundle, build
 from hwsim.plan import Plan
 from intir import BIPOLAR, Graph, unsigned
+from tests.networks import folded, mlp
 
 
 def every_block(name: str = "every_block") -> tuple[Graph, Plan]:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tests.codegen.harness import Driver, check, packed
-from tests.networks import draw
 
 from codegen.blocks.argmax import ArgmaxBlock
 from codegen.blocks.fifo import FifoBlock
@@ -17,6 +15,8 @@ from hwsim.engines.fifo import StreamFifo
 from hwsim.engines.thresholding import Thresholding
 from hwsim.engines.width import Width
 from intir import BIPOLAR, TERNARY, IntType, signed, unsigned
+from tests.codegen.harness import Driver, check, packed
+from tests.networks import draw
 
 FRAMES = 6
 

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.conftest import REPOSITORY
 
 import codegen.bundle
 from codegen.bundle import MANIFEST, Bundle, build, load
@@ -21,6 +20,7 @@ from codegen.errors import BundleError, CodegenError
 from hwsim import plan as plans
 from hwsim.plan import Plan
 from intir import Graph, file
+from tests.conftest import REPOSITORY
 
 Case = tuple[Graph, Plan]
 
@@ -98,7 +98,7 @@ def test_nothing_of_this_machine_is_inside(bundle: Bundle) -> None:
 
 
 def test_another_network_has_another_design_hash(bundle: Bundle, case: Case, tmp_path: Path) -> None:
-    from tests.networks import folded, mlp  # noqa: PLC0415 - used here only
+    from tests.networks import folded, mlp
 
     one = build(mlp((4, 2), name="n"), folded(mlp((4, 2), name="n"), [(2, 4)]), tmp_path / "1")
     two = build(mlp((4, 2), name="n", seed=1), folded(mlp((4, 2), name="n"), [(2, 4)]), tmp_path / "2")

@@ -6,13 +6,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from tests.codegen.harness import check
-from tests.networks import draw, folded, make_design
 
 from codegen.blocks.mvu import MvuBlock
 from hwsim.design import Stage
 from hwsim.engines.mvu import ORDERS, Mvu
 from intir import BIPOLAR, TERNARY, Graph, GraphBuilder, IntType, MatMul, Threshold, run, signed, unsigned
+from tests.codegen.harness import check
+from tests.networks import draw, folded, make_design
 
 INPUTS, OUTPUTS, FRAMES = 12, 6, 5
 #: Whole, folded over inputs, over outputs, over both (powers of two and not), one by one.

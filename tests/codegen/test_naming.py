@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from codegen.axi import AxiPort
-from codegen.naming import KEYWORDS, MAX_LENGTH, identifier
+from codegen.naming import KEYWORDS, MAX_LENGTH, identifier, top_identifier
 from hwsim.engines.base import Word
 from intir import BIPOLAR, TERNARY, IntType, signed, unsigned
 
@@ -34,6 +34,14 @@ def test_every_identifier_is_legal_and_stays(text: str) -> None:
 @pytest.mark.parametrize("word", sorted(KEYWORDS))
 def test_no_keyword_is_an_identifier(word: str) -> None:
     assert identifier(word) == f"{word}_"
+
+
+@pytest.mark.parametrize(("text", "name"), [
+    ("tfc", "tfc"), ("beats", "beats"), ("s0", "s0"), ("beat", "net_beat"), ("Rst", "net_Rst"), ("s12_data", "net_s12_data"),
+    ("m_axis_tlast", "net_m_axis_tlast"), ("verilator", "net_verilator"), ("verilator_" + "x" * 80, "net_verilator_" + "x" * 46),
+    ("module", "module_")])
+def test_a_top_is_called_like_none_of_its_signals(text: str, name: str) -> None:
+    assert top_identifier(text) == name
 
 
 KINDS = [BIPOLAR, TERNARY, unsigned(1), unsigned(3), unsigned(8), signed(2), signed(5), signed(16), IntType(-3, 3, 2), IntType(-10, 20, 5),

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.hwsim import naive
 
 from hwsim.dataflow import ALWAYS, Fifo, SimulationError, simulate
 from hwsim.schedule import Schedule
+from tests.hwsim import naive
 
 
 def schedule(needs: list[int], emits: list[int], latency: int = 1) -> Schedule:

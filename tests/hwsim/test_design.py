@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from tests.conftest import REPOSITORY
-from tests.networks import folded, make_design, mlp, with_depths
 
 import bitwright
 from hwsim.autoplan import auto_plan
@@ -17,6 +16,8 @@ from hwsim.engines.width import Width
 from hwsim.layers import MappingError, layers
 from hwsim.plan import Plan, PlanError
 from intir import BIPOLAR, ArgMax, Graph, GraphBuilder, IntType, MatMul, Reshape, Threshold, unsigned
+from tests.conftest import REPOSITORY
+from tests.networks import folded, make_design, mlp, with_depths
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +43,7 @@ def random_case(seed: int) -> tuple[Graph, Plan]:
     pixels = bool(seed % 2)
     graph = mlp(sizes, x=unsigned(8) if pixels else BIPOLAR, quantize=BIPOLAR if pixels else None,
                 head=["logits", "argmax", "levels"][seed % 3], seed=seed)
-    folding = [(int(rng.choice(divisors(n))), int(rng.choice(divisors(k)))) for k, n in zip(sizes[:-1], sizes[1:], strict=True)]
+    folding = [(int(rng.choice(divisors(n))), int(rng.choice(divisors(k)))) for k, n in itertools.pairwise(sizes)]
     return graph, folded(graph, folding, [str(rng.choice(["inputs", "outputs"])) for _ in folding])
 
 
@@ -114,12 +115,12 @@ def test_the_queue_stands_where_words_are_widest() -> None:
 def test_words_of_neighbours_fit(seed: int) -> None:
     graph, plan = random_case(seed)
     stages = make_design(graph, plan).stages
-    for before, after in zip(stages[:-1], stages[1:], strict=True):
+    for before, after in itertools.pairwise(stages):
         assert before.engine.word_out == after.engine.word_in
     assert len({stage.name for stage in stages}) == len(stages)
     for stage in stages:
         if isinstance(stage.engine, Width):
-            assert stage.rounds * stage.engine.schedule.words_in * stage.engine.lanes_in in {n for n in (4, 6, 8, 12, 16, 24)}
+            assert stage.rounds * stage.engine.schedule.words_in * stage.engine.lanes_in in {4, 6, 8, 12, 16, 24}
 
 
 @pytest.mark.parametrize("fps", [1, 1e4, 3e5, 1.1e6, 5e6, 2e7, 1e8])
@@ -201,7 +202,7 @@ def test_what_no_engine_runs() -> None:
     build.output(build.node(MatMul(np.ones((4, 4), np.int64)), x))
     empty = GraphBuilder("empty")
     empty.output(empty.input("x", (4,), BIPOLAR))
-    from intir import Clip  # noqa: PLC0415 - used here only
+    from intir import Clip
 
     for graph, start in [(chain(Clip(-1, 0), kind=unsigned(3)), "node 'clip0' (Clip) has no engine; engines run MatMul, Threshold, ArgMax, Reshape"),
                          (empty.build(), "graph 'empty' computes nothing: its output is its input; lower a network with layers")]:
@@ -211,7 +212,7 @@ def test_what_no_engine_runs() -> None:
 
 
 def test_one_engine_at_most_reads_a_value() -> None:
-    from intir import Add  # noqa: PLC0415 - used here only
+    from intir import Add
 
     build = GraphBuilder("fork")
     x = build.input("x", (4,), BIPOLAR)

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.networks import folded, make_design, mlp
 
 from hwsim.plan import FAMILIES, LayerPlan, Plan, PlanError, dumps, fingerprint, load, loads, save
 from intir import BIPOLAR, unsigned
+from tests.networks import folded, make_design, mlp
 
 LAYER = LayerPlan("mvu", 2, 3, "inputs", 7)
 PLAN = Plan("net", "0123456789abcdef", {"fc0": LAYER, "top": LayerPlan("argmax", 1)}, "ecp5", 250.0)

@@ -6,12 +6,12 @@ import json
 from dataclasses import replace
 
 import pytest
-from tests.networks import folded, make_design, mlp
 
 from hwsim.dataflow import SimulationError
 from hwsim.design import Design
 from hwsim.report import SUMMED, SimulationReport, simulate_report
 from intir import BIPOLAR, unsigned
+from tests.networks import folded, make_design, mlp
 
 
 def design(**options: object) -> Design:

@@ -1,6 +1,6 @@
 """The file format: exact, canonical, and clear about what is wrong with a file."""
 
-# ruff: noqa: E501, RUF043 - tables hold whole messages; some imports belong to one test
+
 from __future__ import annotations
 
 import dataclasses

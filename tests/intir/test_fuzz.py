@@ -4,7 +4,7 @@ Runs in a process of its own whose address space is limited and which an alarm e
 ``BITWRIGHT_FUZZ`` sets another number of files, ``BITWRIGHT_SEED`` the seed.
 """
 
-# ruff: noqa: E501 - tables hold whole messages; some imports belong to one test
+
 from __future__ import annotations
 
 import copy

@@ -1,6 +1,6 @@
 """Small files that claim large things: refused, or verified, within a second or two and a gigabyte."""
 
-# ruff: noqa: E501 - graphs are one line each
+
 from __future__ import annotations
 
 import os

@@ -1,7 +1,7 @@
 """Every arithmetic kind of the mission is expressible without loss: what the integers stand for is computed beside, in
 rational numbers or plain loops, and onnxruntime gives the same integers."""
 
-# ruff: noqa: E501 - tables hold whole messages; some imports belong to one test
+
 from __future__ import annotations
 
 from collections.abc import Callable

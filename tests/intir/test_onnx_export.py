@@ -1,6 +1,6 @@
 """The ONNX export: released operators, a dynamic batch, no floats; the bits are compared in test_differential."""
 
-# ruff: noqa: E501 - tables hold whole messages; some imports belong to one test
+
 from __future__ import annotations
 
 from collections.abc import Callable

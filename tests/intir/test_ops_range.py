@@ -1,6 +1,6 @@
 """Range rules: bounds are reached and steps hold, shown by running every input of small tensors."""
 
-# ruff: noqa: E501 - tables hold whole messages; some imports belong to one test
+
 from __future__ import annotations
 
 import itertools

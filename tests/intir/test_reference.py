@@ -1,6 +1,6 @@
 """The reference executor: input checks, chunks, carriers, the two-in-one products."""
 
-# ruff: noqa: E501 - tables hold whole messages; some imports belong to one test
+
 from __future__ import annotations
 
 import itertools

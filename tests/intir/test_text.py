@@ -1,6 +1,6 @@
 """The text form: readable, canonical, and parsed back exactly."""
 
-# ruff: noqa: E501, RUF043 - tables hold whole messages; some imports belong to one test
+
 from __future__ import annotations
 
 from pathlib import Path

@@ -1,6 +1,6 @@
 """Every rule of the verifier, broken once: the message names the node, the rule, the values and what to do."""
 
-# ruff: noqa: E501 - tables hold whole messages; some imports belong to one test
+
 from __future__ import annotations
 
 import dataclasses

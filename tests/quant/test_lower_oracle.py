@@ -11,7 +11,6 @@ from fractions import Fraction
 import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
-from qonnx.core.modelwrapper import ModelWrapper  # noqa: F401  (an import error here should name the package)
 
 from intir import run
 from quant.lower import lower

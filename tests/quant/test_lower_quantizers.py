@@ -79,7 +79,7 @@ def apply(steps, x):
             if kind == "PRelu":
                 x = np.where(x >= 0, x, x * value)
             else:
-                x = {"Mul": lambda: x * value, "Add": lambda: x + value, "Sub": lambda: x - value, "Div": lambda: x / value}[kind]()  # noqa: B023
+                x = {"Mul": lambda: x * value, "Add": lambda: x + value, "Sub": lambda: x - value, "Div": lambda: x / value}[kind]()
         name = out
     return nodes, constants, name, x
 
