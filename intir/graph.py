@@ -107,8 +107,8 @@ class Interface:
     ----------
     value : str
         Name of the IR value.
-    source_shape : tuple of int
-        Shape in the source network without batch axis (channels first there); empty if the same as the IR's.
+    source_shape : tuple of int or None
+        Shape in the source network without batch axis (channels first there); None if the same as the IR's.
     perm : tuple of int
         Axes that bring `source_shape` to the IR's layout (before any reshape); empty if none.
     affine : Affine
@@ -118,7 +118,7 @@ class Interface:
     """
 
     value: str
-    source_shape: Shape = ()
+    source_shape: Shape | None = None
     perm: tuple[int, ...] = ()
     affine: Affine = field(default_factory=Affine)
     host: HostStep | None = None

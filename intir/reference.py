@@ -140,7 +140,7 @@ def to_source(integers: NDArray[np.int64], graph: Graph) -> NDArray[np.float64]:
     """
     interface = graph.output
     real = to_real(integers, interface.affine)
-    source = interface.source_shape or real.shape[1:]
+    source = real.shape[1:] if interface.source_shape is None else interface.source_shape
     perm = interface.perm or tuple(range(len(source)))
     arranged = real.reshape(len(real), *(source[axis] for axis in perm))
     return arranged.transpose(0, *(1 + perm.index(axis) for axis in range(len(source))))

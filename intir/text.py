@@ -29,7 +29,7 @@ _HEAD = re.compile(r"(\S+) (\d{1,9}) (\S+)")
 _VALUE = re.compile(r"(?P<name>\S+) \((?P<shape>[\d, ]*)\) (?P<type>\w+|\[[^\]]*\](?: step \d+)?)")
 _CALL = re.compile(r" = (?P<op>\w+)\((?P<inputs>[^()]*)\)")
 _KEY = re.compile(r" (\w+)=")
-_INTERFACE = {"source_shape": [], "perm": [], "scale": ["1"], "offset": ["0"], "host": None}
+_INTERFACE = {"source_shape": None, "perm": [], "scale": ["1"], "offset": ["0"], "host": None}
 
 
 def dumps(graph: Graph) -> str:

@@ -104,10 +104,10 @@ def _ranges(graph: Graph) -> None:
 def _interfaces(graph: Graph) -> None:
     for interface in (*graph.inputs, *graph.outputs):
         value = graph.values[interface.value]
-        if interface.source_shape and math.prod(interface.source_shape) != value.elements:
+        if interface.source_shape is not None and math.prod(interface.source_shape) != value.elements:
             raise GraphError(f"'{interface.value}' has shape {value.shape}, but its source shape {interface.source_shape} has "
                              "another number of elements; correct the source shape")
-        if interface.perm and sorted(interface.perm) != list(range(len(interface.source_shape))):
+        if interface.perm and sorted(interface.perm) != list(range(len(interface.source_shape or ()))):
             raise GraphError(f"'{interface.value}': {interface.perm} is no permutation of the axes of its source shape "
                              f"{interface.source_shape}; correct the permutation")
         for part in (interface.affine.scale, interface.affine.offset):

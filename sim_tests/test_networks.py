@@ -13,7 +13,7 @@ from codegen.cosim import verify
 from hwsim.autoplan import auto_plan
 from hwsim.engines.mvu import Mvu
 from hwsim.engines.width import Width
-from intir import BIPOLAR, TERNARY, Graph, IntType, signed, unsigned
+from intir import BIPOLAR, TERNARY, Graph, GraphBuilder, IntType, MatMul, Threshold, signed, unsigned
 from sim_tests.harness import check, co_verify
 from tests.conftest import REPOSITORY
 from tests.networks import folded, mlp, with_depths
@@ -59,6 +59,18 @@ def test_depths_of_the_plan(depth: int, tmp_path: Path) -> None:
     graph = mlp((16, 16, 8), seed=4)
     plan = folded(graph, [(16, 2), (1, 8)], ["inputs", "outputs"])
     co_verify(graph, with_depths(plan, dict.fromkeys(plan.layers, depth)), tmp_path, frames=5)
+
+
+@pytest.mark.parametrize("x", [BIPOLAR, unsigned(2)], ids=["xnor", "integer"])
+def test_channels_that_are_always_or_never_on(x: IntType, tmp_path: Path) -> None:
+    """Dead neurons at pe = all: comparisons with constants at the ends of the range."""
+    build = GraphBuilder("dead")
+    value = build.input("x", (6,), x)
+    value = build.node(MatMul(np.random.default_rng(5).choice([-1, 1], (6, 4))), value)
+    value = build.node(Threshold(np.array([[-100], [100], [0], [2]]), BIPOLAR), value)
+    build.output(value)
+    graph = build.build()
+    co_verify(graph, folded(graph, [(4, 3)], ["outputs"]), tmp_path, frames=6)
 
 
 def test_back_to_back_frames_of_tfc(tmp_path: Path) -> None:

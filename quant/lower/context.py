@@ -150,7 +150,7 @@ class Context:
         inner = source.shape[1:]
         shape, perm, position = placed(act.where, inner, self.channels_first)
         name = self.builder.input(self.unique(source.name if source.name[:1].isalpha() else "input"), shape, kind,
-                                  source_shape=inner if inner != shape or perm else (), perm=perm, affine=affine, host=host)
+                                  source_shape=inner if inner != shape or perm else None, perm=perm, affine=affine, host=host)
         self._placed[source.name] = (Carrier.made(name, shape), position)
 
 

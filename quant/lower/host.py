@@ -42,6 +42,8 @@ def host_input(graph: Graph, x: NDArray[Any]) -> NDArray[np.int64]:
     if x.dtype.kind not in "biuf":
         raise LoweringError(f"the input is an array of {x.dtype}; pass integers or floats")
     x = _arranged(x, interface, value)
+    if x.dtype == np.uint64 and x.size and int(x.max()) >= 2**63:
+        raise LoweringError(f"the input holds {x.max()}, beyond 63 bits; the graph takes {value.type}")
     integers = _from_floats(x, interface, value) if x.dtype.kind == "f" else x.astype(np.int64)
     if not value.type.holds(integers):
         raise LoweringError(f"the input holds integers from {integers.min()} to {integers.max()}; the graph takes {value.type}")
@@ -49,7 +51,7 @@ def host_input(graph: Graph, x: NDArray[Any]) -> NDArray[np.int64]:
 
 
 def _arranged(x: NDArray[Any], interface: Interface, value: Value) -> NDArray[Any]:
-    source = interface.source_shape or value.shape
+    source = value.shape if interface.source_shape is None else interface.source_shape
     if tuple(x.shape[1:]) == source and x.ndim == len(source) + 1:
         perm = interface.perm or tuple(range(len(source)))
         return np.ascontiguousarray(x.transpose(0, *(axis + 1 for axis in perm))).reshape(len(x), *value.shape)

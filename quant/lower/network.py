@@ -269,8 +269,8 @@ class _Walk:
         perm, scale, offset = found
         assert isinstance(act.carrier, Carrier)
         inner = act.shape[1:]
-        self.context.builder.output(act.carrier.name(), source_shape=inner if inner != act.carrier.shape or perm else (), perm=perm,
-                                    affine=Affine(tuple(scale), tuple(offset)))
+        shape = inner if inner != act.carrier.shape or perm else None
+        self.context.builder.output(act.carrier.name(), source_shape=shape, perm=perm, affine=Affine(tuple(scale), tuple(offset)))
 
     def _interface(self, act: Act) -> tuple[tuple[int, ...], Param, Param] | None:
         """(permutation, scales, offsets) if the IR value is the output up to a transposition of axes; None if not."""

@@ -148,7 +148,8 @@ def test_names_of_blocks_are_refused(name: str) -> None:
 
 def test_names_of_this_designs_own_queues_are_refused(case: tuple, bundle: Bundle) -> None:
     names = [path.stem for path in (bundle.path / "rtl").glob("bw_*.v")]
-    assert {name.split("_")[1] for name in names} >= {"fifo", "width", "rom", "ram"}
-    for name in names:
+    one_of_each = {name.split("_")[1]: name for name in names if not name.startswith(("bw_rom", "bw_ram"))}
+    assert one_of_each.keys() >= {"fifo", "width"}
+    for name in (one_of_each["fifo"], one_of_each["width"]):
         with pytest.raises(CodegenError, match=f"^the network's name '{name}' is the name of a block that it uses; rename the network$"):
             generate(make_design(*every_block(name)), "0" * 16)

@@ -5,6 +5,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
+from intir import run, to_source
 from quant.lower import LoweringError, host_input, lower
 from quant.lower.host import least_float
 from tests.quant.test_lower_oracle import f32, network, node
@@ -48,6 +49,7 @@ def test_source_layout_and_ir_layout_are_both_taken():
         (np.full((1, 2, 3, 4), -0.1, np.float32), "covers 0 to 1; rescale"),
         (np.full((1, 2, 3, 4), 256), "from 256 to 256; the graph takes u8"),
         (np.full((1, 2, 3, 4), -1), "takes u8"),
+        (np.full((1, 2, 3, 4), 2**64 - 1, np.uint64), "18446744073709551615, beyond 63 bits"),
         (np.zeros((2, 3, 4), np.uint8), r"takes \(N, 2, 3, 4\) or \(N, 3, 4, 2\)"),
         (np.zeros((1, 24), np.uint8), "shape"),
         (np.array([["a"]]), "array of <U1"),
@@ -109,3 +111,15 @@ def test_least_float(bound, strict):
     below = float(np.nextafter(x, -np.inf))
     assert Fraction(x) > bound or (not strict and Fraction(x) == bound)
     assert Fraction(below) < bound or (strict and Fraction(below) == bound)
+
+
+@pytest.mark.parametrize("keepdims", [0, 1])
+def test_the_output_has_the_source_networks_shape(keepdims):
+    """An index without a channel axis is one number per image, not a column of one."""
+    nodes = [node("BipolarQuant", ["x", "s"], "q"), node("MatMul", ["q", "w"], "m"), node("ArgMax", ["m"], "y", axis=1, keepdims=keepdims)]
+    constants = {"s": f32(1), "w": f32(np.array([[1, -1], [1, 1]]))}
+    model = network(nodes, (1, 2), (1, 1) if keepdims else (1,), constants)
+    graph = lower(model).graph
+    y = to_source(run(graph, host_input(graph, np.array([[-1.0, -1.0], [1.0, -1.0], [-1.0, 1.0]]))), graph)
+    assert y.shape == ((3, 1) if keepdims else (3,))
+    assert y.ravel().tolist() == [1, 0, 1]

@@ -173,7 +173,7 @@ def reals(net, x):
     scale = np.array([*out.affine.scale] * (channels // len(out.affine.scale)), object)
     offset = np.array([*out.affine.offset] * (channels // len(out.affine.offset)), object)
     values = exact(y) * scale + offset
-    source = out.source_shape or y.shape[1:]
+    source = y.shape[1:] if out.source_shape is None else out.source_shape
     perm = out.perm or tuple(range(len(source)))
     turned = values.reshape(len(y), *(source[axis] for axis in perm))
     return turned.transpose(0, *(1 + int(axis) for axis in np.argsort(perm)))
