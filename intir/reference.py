@@ -16,7 +16,7 @@ from .ops import Conv2d, Threshold
 from .ops.base import Array, least_int
 
 #: Bytes that the largest intermediate array of one chunk may take: little enough to stay in cache, enough to keep BLAS busy.
-CHUNK_BYTES = 8 * 2**20
+CHUNK_BYTES = 16 * 2**20
 
 Progress = Callable[[int, int], None]
 

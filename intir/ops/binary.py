@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..types import BIPOLAR, IntType
-from .base import Array, Shape
+from .base import Array, Shape, least_int
 
 #: Fewer multiply-accumulates than this are done before the compiled loop has been loaded.
 LEAST_WORK = 2 * 10**8
@@ -33,7 +33,7 @@ def is_bipolar(weights: NDArray[np.int64]) -> bool:
     return bool((np.abs(weights) == 1).all())
 
 
-def convolve(x: Array, weights: NDArray[np.int64], size: Shape, stride: Shape, dilation: Shape) -> NDArray[np.int32]:
+def convolve(x: Array, weights: NDArray[np.int64], size: Shape, stride: Shape, dilation: Shape) -> Array:
     """Convolution of a padded bipolar input with bipolar weights.
 
     Parameters
@@ -44,13 +44,13 @@ def convolve(x: Array, weights: NDArray[np.int64], size: Shape, stride: Shape, d
 
     Returns
     -------
-    int32 (N, OH, OW, M)
+    (N, OH, OW, M), in the narrowest integers that hold every sum
     """
     kernel = _kernel()
     terms = int(np.prod(weights.shape[:3]))
     packed = _packed(weights.transpose(0, 1, 3, 2))  # (KH, KW, M, D)
     columns = np.ascontiguousarray(packed.transpose(0, 1, 3, 2)).reshape(-1, weights.shape[3])
-    out = np.empty((len(x), *size, weights.shape[3]), np.int32)
+    out = np.empty((len(x), *size, weights.shape[3]), least_int(-terms, terms))
     kernel(_packed(x), columns, weights.shape[:2], stride, dilation, out, terms)
     return out
 

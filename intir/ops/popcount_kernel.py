@@ -24,9 +24,9 @@ def _popcount(_context: Any, _word: Any) -> Any:
     return types.uint64(types.uint64), code
 
 
-@numba.njit(parallel=True, cache=True)
+@numba.njit(nogil=True, cache=True)  # the executor's workers run it side by side
 def differing(x: NDArray[np.uint64], weights: NDArray[np.uint64], kernel: tuple[int, int], stride: tuple[int, int],
-              dilation: tuple[int, int], out: NDArray[np.int32], terms: int) -> None:
+              dilation: tuple[int, int], out: NDArray[Any], terms: int) -> None:
     """For every window and output, ``terms - 2 * (number of bits in which they differ)``.
 
     Parameters
@@ -34,12 +34,12 @@ def differing(x: NDArray[np.uint64], weights: NDArray[np.uint64], kernel: tuple[
     x : uint64 (N, H, W, D)
         Channels packed into words; unused bits are 0 here and in the weights.
     weights : uint64 (KH * KW * D, M)
-    out : int32 (N, OH, OW, M)
+    out : signed integers (N, OH, OW, M)
     """
     words = x.shape[3]
     outputs = weights.shape[1]
-    for image in numba.prange(x.shape[0]):
-        count = np.empty(outputs, np.int64)
+    count = np.empty(outputs, np.int64)
+    for image in range(x.shape[0]):
         for i in range(out.shape[1]):
             for j in range(out.shape[2]):
                 count[:] = 0
