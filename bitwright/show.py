@@ -41,7 +41,10 @@ def graph(graph: Graph, console: Console) -> None:
         for row in rows:
             widths.add_row(escape(row.node), str(row.terms), f"{row.activation_bits} x {row.weight_bits} bits", str(row.rule_bits),
                            str(row.proven_bits), str(row.saved_bits))
+        saved = sum(row.saved_bits * row.accumulators for row in rows)
         console.print(widths)
+        console.print(f"proven ranges save {saved:,} of {sum(row.rule_bits * row.accumulators for row in rows):,} accumulator bits, one "
+                      "accumulator per output", highlight=False)
     for interface in graph.inputs:
         if interface.host is not None:
             console.print(f"input '{interface.value}': a host computes {graph.values[interface.value].type} by "
