@@ -43,8 +43,8 @@ def graph(graph: Graph, console: Console) -> None:
                            str(row.proven_bits), str(row.saved_bits))
         saved = sum(row.saved_bits * row.accumulators for row in rows)
         console.print(widths)
-        console.print(f"proven ranges save {saved:,} of {sum(row.rule_bits * row.accumulators for row in rows):,} accumulator bits, one "
-                      "accumulator per output", highlight=False)
+        by_rule = sum(row.rule_bits * row.accumulators for row in rows)
+        console.print(f"proven ranges save {saved:,} of {by_rule:,} accumulator bits, one accumulator per output", highlight=False)
     for interface in graph.inputs:
         if interface.host is not None:
             console.print(f"input '{interface.value}': a host computes {graph.values[interface.value].type} by "
