@@ -279,7 +279,7 @@ def load_array(path: Path) -> np.ndarray[Any, Any]:
         array = np.array(np.load(path, mmap_mode="r", allow_pickle=False))
     except FileNotFoundError:
         raise InputError(f"'{path}' does not exist; give the path of a .npy file") from None
-    except (OSError, ValueError, EOFError) as error:
+    except Exception as error:  # numpy's parser of headers raises whatever Python's tokenizer does
         reason = (str(error).splitlines() or ["empty"])[0][:120]
         raise InputError(f"'{path}' is no readable .npy array ({reason}); write it with numpy.save") from None
     if not isinstance(array, np.ndarray) or array.ndim < 1 or array.dtype.kind not in "biuf":

@@ -151,7 +151,10 @@ def decode_fraction(text: Any, where: str) -> Fraction:
     match = _FRACTION.fullmatch(typed(text, str, where))
     if not match or (match[2] is not None and not int(match[2])):
         raise FileFormatError(f"{where} is {text[:40]!r}; write a fraction n/d of integers with d above 0")
-    return Fraction(int(match[1]), int(match[2] or 1))
+    value = Fraction(int(match[1]), int(match[2] or 1))
+    if max(abs(value.numerator), value.denominator).bit_length() > 3 * MAX_DIGITS:
+        raise FileFormatError(f"{where} has more than {MAX_DIGITS} digits; round the scale it comes from")
+    return value
 
 
 def _encode_interface(one: Interface) -> dict[str, Any]:

@@ -164,7 +164,7 @@ def _from_npy(data: memoryview, name: str) -> NDArray[np.int64]:
                               "write the file again")
     shape = tuple(int(size) for size in re.findall(rb"\d+", match[2] or b""))
     dtype = np.dtype(match[1].decode())
-    if math.prod(shape) * dtype.itemsize != len(data) - start or len(shape) > 8:
+    if math.prod(shape) * dtype.itemsize != len(data) - start or len(shape) > 8 or 0 in shape:
         raise FileFormatError(f"'{name}' declares shape {shape} of {dtype}, but {len(data) - start} bytes follow; "
                               "get an undamaged copy")
     return np.frombuffer(data, dtype, offset=start).reshape(shape)

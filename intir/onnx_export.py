@@ -3,7 +3,8 @@
 `to_onnx` writes a graph with integer operators of a released opset, such that an unmodified onnxruntime computes the
 same bits.  Where onnxruntime has no kernel for an operator on the integers at hand, the operation is decomposed into
 ones it has: a windowed operation becomes one Gather and a product, a shift becomes Mod and Div.  No operator on floats
-is used.  Channels stay last, as in the IR; the first axis is a dynamic batch.
+is used.  Channels stay last, as in the IR; the first axis is a dynamic batch of
+one or more (onnxruntime's batched products refuse an empty one).
 
 Every value is stored in the narrowest of int8, uint8, int32 and int64 that its proven range allows.
 """

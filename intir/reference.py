@@ -147,6 +147,9 @@ def to_source(integers: NDArray[np.int64], graph: Graph) -> NDArray[np.float64]:
 
 
 def _check_inputs(graph: Graph, inputs: Mapping[str, Array]) -> int:
+    if extra := [name for name in inputs if name not in {one.value for one in graph.inputs}]:
+        raise GraphError(f"'{extra[0]}' is no input of graph '{graph.name}'; its inputs are "
+                         f"{', '.join(one.value for one in graph.inputs)}")
     batch = None
     for interface in graph.inputs:
         value = graph.values[interface.value]

@@ -1,4 +1,4 @@
-"""JSON from outside: no floats, no NaN, no key twice, no integer beyond 64 bits, no deep nesting."""
+"""JSON from outside: no floats, no NaN, no key twice, no integer beyond 64 bits, no deep nesting, no half characters."""
 
 from __future__ import annotations
 
@@ -37,7 +37,11 @@ def parse(text: str, where: str) -> Any:
 def parse_prefix(text: str, start: int, where: str) -> tuple[Any, int]:
     """The value that starts at a position, and where it ends.  Raises FileFormatError."""
     try:
-        return _DECODER.raw_decode(text, start)
+        value, end = _DECODER.raw_decode(text, start)
+        # An escape like \ud800 alone makes text that nothing can print or write.
+        if "\\u" in text[start:end]:
+            json.dumps(value, ensure_ascii=False).encode("utf-8")
+        return value, end
     except (ValueError, RecursionError) as error:
         raise FileFormatError(f"{where} is no valid JSON ({str(error)[:100]}); get an undamaged copy") from None
     except FileFormatError as error:

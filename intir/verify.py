@@ -18,6 +18,8 @@ from .ranges import Range
 
 #: Channels of all values together: ranges are kept per channel, so this bounds what a hostile file can make us allocate.
 MAX_CHANNELS = 2**24
+#: Axes of a value; a file's arrays have as many at most.
+MAX_AXES = 8
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.:/\-]{0,199}")
 
@@ -80,6 +82,9 @@ def _shapes(graph: Graph) -> None:
             raise GraphError(f"value '{value.name}' has shape (); it needs at least one axis, the last being the channels")
         if any(isinstance(size, bool) or not isinstance(size, int) or size < 1 for size in value.shape):
             raise GraphError(f"value '{value.name}' has shape {value.shape}; every size must be a positive integer")
+        if len(value.shape) > MAX_AXES:
+            raise GraphError(f"value '{value.name}' of shape {value.shape} has {len(value.shape)} axes; the limit is {MAX_AXES}, "
+                             "so reshape it")
         if value.elements > 2**31:
             raise GraphError(f"value '{value.name}' of shape {value.shape} has {value.elements} elements; the limit is 2**31")
         channels += value.shape[-1]
@@ -104,7 +109,8 @@ def _ranges(graph: Graph) -> None:
 def _interfaces(graph: Graph) -> None:
     for interface in (*graph.inputs, *graph.outputs):
         value = graph.values[interface.value]
-        if interface.source_shape is not None and math.prod(interface.source_shape) != value.elements:
+        source = interface.source_shape
+        if source is not None and (math.prod(source) != value.elements or min(source, default=1) < 1):
             raise GraphError(f"'{interface.value}' has shape {value.shape}, but its source shape {interface.source_shape} has "
                              "another number of elements; correct the source shape")
         if interface.perm and sorted(interface.perm) != list(range(len(interface.source_shape or ()))):

@@ -204,5 +204,5 @@ class Clip(Op):
     def onnx(self, build: OnnxBuilder, *inputs: str) -> str:
         (x,) = inputs
         y = self.range(build.range(x), shapes=())
-        wide = build.cast(x, build.wide(build.range(x).magnitude))
+        wide = build.cast(x, build.wide(max(build.range(x).magnitude, y.magnitude)))
         return build.clip(wide, int(y.lo.min()), int(y.hi.max()))

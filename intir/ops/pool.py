@@ -146,7 +146,8 @@ class SumPool2d(Op):
         (x,) = inputs
         bound = math.prod(self.kernel) * max(ranges[0].magnitude, abs(self.pad_value))
         dtype = least_int(-bound, bound)
-        return _separably(np.add, padded(x, self.pads, self.pad_value), self, dtype)
+        # Converted first: a sum of carried floats could outgrow what floats hold.
+        return _separably(np.add, padded(x, self.pads, self.pad_value).astype(dtype, copy=False), self, dtype)
 
     def onnx(self, build: OnnxBuilder, *inputs: str) -> str:
         (x,) = inputs
@@ -178,7 +179,9 @@ class GlobalSumPool(Op):
 
     def evaluate(self, *inputs: Array, ranges: Sequence[Range]) -> Array:
         (x,) = inputs
-        total: Array = x.reshape(len(x), -1, x.shape[-1]).sum(axis=1, dtype=np.float64 if x.dtype.kind == "f" else np.int64)
+        rows = x.reshape(len(x), -1, x.shape[-1])
+        exact = x.dtype.kind == "f" and rows.shape[1] * ranges[0].magnitude < 2**53
+        total: Array = rows.sum(axis=1, dtype=np.float64) if exact else rows.astype(np.int64, copy=False).sum(axis=1)
         return total
 
     def onnx(self, build: OnnxBuilder, *inputs: str) -> str:

@@ -46,12 +46,12 @@ class Weights:
         """The fastest dtype in which sums of products with inputs of a magnitude are proven exact.
 
         Any partial sum is bounded by ``magnitude * reach`` whatever the order of addition; float32 holds all integers
-        up to 2**24 and float64 up to 2**53, so below these BLAS computes the exact integers.
+        up to 2**24 and float64 up to 2**53, so within these BLAS computes the exact integers.
         """
         bound = max(magnitude, 1) * max(self.reach, 1)
         if bound <= 2**24:
             return np.float32
-        return np.float64 if bound <= 2**53 else np.int64
+        return np.float64 if bound < 2**53 else np.int64  # a threshold may lie one above the bound
 
     def packing(self, magnitude: int, terms: int) -> int:
         """The base in which one float32 carries two accumulators, a power of two; 0 if it cannot, or would not pay.
@@ -227,7 +227,7 @@ class Conv2d(Weights, Op):
         return y if y is not None else np.empty((0, *view.shape[1:3], weights.shape[3]), carrier)
 
     def _depthwise(self, x: Array, weights: Array) -> Array:
-        windows = taps(x, self.kernel, self.stride, self.dilation)
+        windows = taps(x.astype(weights.dtype, copy=False), self.kernel, self.stride, self.dilation)
         y = np.zeros((*windows.shape[:3], weights.shape[3]), weights.dtype)
         for a, b in np.ndindex(*self.kernel):
             y += windows[:, :, :, a, b] * weights[a, b, 0]

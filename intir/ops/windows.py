@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 #: Bytes of one block of unrolled windows: it should stay in a core's cache between its writing and its product.
 BLOCK_BYTES = 1 << 20
 #: Entries that an index table may have; keeps a hostile file from allocating gigabytes.
-MAX_TABLE = 2**24
+MAX_TABLE = 2**22
 
 
 def out_size(size: int, kernel: int, stride: int, dilation: int, before: int, after: int, where: str) -> int:
@@ -32,7 +32,7 @@ def out_size(size: int, kernel: int, stride: int, dilation: int, before: int, af
     require(size + before + after >= reach, f"{where}: a window that reaches over {reach} does not fit an input of {size} "
             f"padded by {before} and {after}; pad more or shrink the kernel")
     count = (size + before + after - reach) // stride + 1
-    require(count * kernel <= MAX_TABLE, f"{where}: {count} windows of {kernel} taps along one axis are beyond 2**24; "
+    require(count * kernel <= MAX_TABLE, f"{where}: {count} windows of {kernel} taps along one axis are beyond 2**22; "
             "split the layer")
     return count
 
@@ -69,12 +69,24 @@ def window_range(inside: Range, outside: Int64, rows: Int64, cols: Int64, where:
     require(reach < 2.0**MAX_BITS * 0.99, f"{where}: a value can reach {reach:.3g}, beyond {MAX_BITS} bits; use smaller weights "
             "or requantize before it")
     sums = []
-    row_masks, col_masks = (np.unique(index >= 0, axis=0).astype(np.int64) for index in (rows, cols))
+    row_masks, col_masks = (_patterns(index >= 0) for index in (rows, cols))
     for bound in (lo, hi):
         by_row = np.tensordot(row_masks, bound - outside, axes=(1, 0))  # (patterns, KW, N)
         sums.append(np.einsum("cw,rwn->rcn", col_masks, by_row).reshape(-1, shape[2]) + outside.sum(axis=(0, 1)))
     offsets = np.gcd.reduce(sums[0] - sums[0][0], axis=None)
     return Range(sums[0].min(axis=0), sums[1].max(axis=0), int(np.gcd(offsets, inside.pace)) or 1)
+
+
+def _patterns(inside: NDArray[np.bool_]) -> Int64:
+    """The different rows of a table of bits (outputs, taps), as 0 and 1."""
+    packed = np.packbits(inside, axis=1)
+    if packed.shape[1] <= 8:  # one sortable word per row: tables have millions of rows only where rows are short
+        words = np.zeros((len(packed), 8), np.uint8)
+        words[:, :packed.shape[1]] = packed
+        kept = np.unique(words.view(np.uint64)).view(np.uint8).reshape(-1, 8)[:, :packed.shape[1]]
+    else:
+        kept = np.unique(packed, axis=0)
+    return np.unpackbits(kept, axis=1, count=inside.shape[1]).astype(np.int64)
 
 
 def padded(x: Array, pads: Shape, value: int) -> Array:
@@ -85,6 +97,8 @@ def padded(x: Array, pads: Shape, value: int) -> Array:
     n, height, width, channels = x.shape
     dtype = x.dtype
     if dtype.kind in "iu" and not np.iinfo(dtype).min <= value <= np.iinfo(dtype).max:
+        dtype = np.dtype(np.int64)
+    elif dtype.kind == "f" and abs(value) > (2**24 if dtype.itemsize == 4 else 2**53):  # the values are integers, the pad is too
         dtype = np.dtype(np.int64)
     out = np.empty((n, height + top + bottom, width + left + right, channels), dtype)
     out[:, :top] = out[:, top + height:] = value
