@@ -89,6 +89,13 @@ def _patterns(inside: NDArray[np.bool_]) -> Int64:
     return np.unpackbits(kept, axis=1, count=inside.shape[1]).astype(np.int64)
 
 
+def _holds(dtype: np.dtype[Any], value: int) -> bool:
+    """Whether a dtype holds an integer exactly."""
+    if dtype.kind == "f":
+        return abs(value) <= (2**24 if dtype.itemsize == 4 else 2**53)
+    return bool(np.iinfo(dtype).min <= value <= np.iinfo(dtype).max)
+
+
 def padded(x: Array, pads: Shape, value: int) -> Array:
     """x (N, H, W, C) with `pads` (top, left, bottom, right) rows and columns of `value`."""
     if not any(pads):
@@ -96,10 +103,8 @@ def padded(x: Array, pads: Shape, value: int) -> Array:
     top, left, bottom, right = pads
     n, height, width, channels = x.shape
     dtype = x.dtype
-    if dtype.kind in "iu" and not np.iinfo(dtype).min <= value <= np.iinfo(dtype).max:
-        dtype = np.dtype(np.int64)
-    elif dtype.kind == "f" and abs(value) > (2**24 if dtype.itemsize == 4 else 2**53):  # the values are integers, the pad is too
-        dtype = np.dtype(np.int64)
+    if not _holds(dtype, value):
+        dtype = np.dtype(np.int64)  # the array holds integers, whatever its dtype
     out = np.empty((n, height + top + bottom, width + left + right, channels), dtype)
     out[:, :top] = out[:, top + height:] = value
     out[:, :, :left] = out[:, :, left + width:] = value
