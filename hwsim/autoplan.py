@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from intir import Graph, proven_ranges
+from intir import Graph
 
 from .design import ample_design, divisors, engine_stage, is_common, pe_size
 from .layers import Layer, layers
@@ -105,7 +105,7 @@ def _fold(graph: Graph, layer: Layer, target: int, fixed: tuple[int, int] | None
         lanes = [d for d in divisors(pe_size(layer)) if rounds * (pe_size(layer) // d) <= target] or [pe_size(layer)]
         # As narrow as the rate allows, but so that one converter at most stands before the consumer.
         return LayerPlan(layer.engine, min(lanes, key=lambda d: (wanted is not None and d % wanted and wanted % d, d)))
-    ranges = proven_ranges(graph)
+    ranges = graph.ranges
     pairs = [(pe, simd) for pe in divisors(layer.outputs) for simd in divisors(layer.inputs)
              if layer.rounds * (layer.outputs // pe) * (layer.inputs // simd) <= target] or [(layer.outputs, layer.inputs)]
     least = min(pe * simd for pe, simd in pairs)

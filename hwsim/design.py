@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from intir import Graph, IntType, MatMul, Range, proven_ranges
+from intir import Graph, IntType, MatMul, Range
 
 from .dataflow import ALWAYS, Block, Fifo, Trace, simulate
 from .engines.argmax import Argmax
@@ -190,7 +190,7 @@ def _stages(graph: Graph, plan: Plan, found: list[Layer]) -> Iterator[Stage]:
     The queue stands where words are widest.  A widening converter in front of it takes words as fast as they come, and a
     narrowing one behind it gives them as fast as they go; on their other sides both would keep the queue from doing so.
     """
-    ranges = proven_ranges(graph)
+    ranges = graph.ranges
     engines = [engine_stage(f"l{number}_{layer.engine}", layer, plan.layers[layer.name], plan.family, ranges)
                for number, layer in enumerate(found)]
     for number, (layer, stage) in enumerate(zip(found, engines, strict=True)):
