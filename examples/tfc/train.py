@@ -21,8 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from quant.data import CLASSES, IMAGE_SIDE_PIXELS, MnistDigits, mnist_digits
-from quant.export import export_qonnx
-from quant.modules import BinaryLinear, BipolarQuant, clip_latent_weights
+from quant.nn import BinaryLinear, BipolarQuant, clip_latent_weights, export_qonnx
 from quant.qonnx_exec import execute
 
 HIDDEN_FEATURES: Final = (64, 64, 64)

@@ -18,8 +18,7 @@ pytest.importorskip("torch", reason="training and export need torch")
 
 import torch
 
-from quant.export import ExportError, export_qonnx
-from quant.modules import BinaryLinear, BipolarQuant, clip_latent_weights
+from quant.nn import BinaryLinear, BipolarQuant, ExportError, clip_latent_weights, export_qonnx
 from quant.qonnx_exec import execute
 
 DEMO_NETWORK = Path(__file__).resolve().parents[2] / "examples" / "tfc" / "tfc_w1a1.onnx"

@@ -27,7 +27,8 @@ from onnx.reference import ReferenceEvaluator
 from torch import Tensor, nn
 
 from intir.errors import BitwrightError
-from quant.modules import QONNX_DOMAIN, QONNX_DOMAIN_VERSION, PreparesForExport
+
+from .base import QONNX_DOMAIN, QONNX_DOMAIN_VERSION, PreparesForExport
 
 # Opset 18 is the least that torch's exporter writes without a conversion; IR 8 is the version it was released
 # with. onnx itself would write its newest, which the onnxruntime of the same day refuses.

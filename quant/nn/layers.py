@@ -1,0 +1,104 @@
+"""Linear and convolutional layers whose weights pass through a quantizer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .base import Quantizer
+from .binary import BipolarQuant
+
+
+class QuantWeights:
+    """What the layers share: what an export stores of their latent weights, and clipping."""
+
+    weight: nn.Parameter
+    weight_quant: Quantizer
+
+    def prepare_for_export(self) -> None:
+        """Keep of the latent weights what the hardware will hold."""
+        with torch.no_grad():
+            self.weight.copy_(self.weight_quant.prepare_weight(self.weight))
+
+    def clip_latent_weights(self) -> None:
+        """Clip latent weights to [-1, 1]: outside, a 1-bit weight gets no gradient and would never change its sign again."""
+        with torch.no_grad():
+            self.weight.clamp_(-1.0, 1.0)
+
+
+class QuantLinear(QuantWeights, nn.Linear):
+    """``y = x @ weight_quant(weight).T + bias``.
+
+    Parameters
+    ----------
+    in_features, out_features
+        Sizes of the last axis of the input and of the output.
+    weight_quant
+        Quantizer of the weights, of shape (out_features, in_features).
+    bias
+        Whether a bias is added.  It isn't quantized: the lowering takes it as the exact number it is.
+
+    Shapes: input (..., in_features), output (..., out_features).
+    """
+
+    def __init__(self, in_features: int, out_features: int, *, weight_quant: Quantizer, bias: bool = True) -> None:
+        super().__init__(in_features, out_features, bias=bias)
+        self.weight_quant = weight_quant
+
+    def forward(self, x: Tensor) -> Tensor:
+        # Spelled out, as a linear layer would become Gemm for two axes and MatMul for more: this is one form
+        # for both, Transpose and MatMul, and the one that Brevitas and FINN files have.
+        weight: Tensor = self.weight_quant(self.weight)
+        product = x @ weight.t()
+        return product if self.bias is None else product + self.bias
+
+
+class QuantConv2d(QuantWeights, nn.Conv2d):
+    """Convolution with ``weight_quant(weight)``.
+
+    Parameters
+    ----------
+    in_channels, out_channels, kernel_size, **options
+        As `torch.nn.Conv2d`.
+    weight_quant
+        Quantizer of the weights, of shape (out_channels, in_channels / groups, kh, kw).
+
+    Shapes: input (N, in_channels, H, W), output (N, out_channels, H', W').
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int | tuple[int, int], *, weight_quant: Quantizer,
+                 **options: Any) -> None:
+        super().__init__(in_channels, out_channels, kernel_size, **options)
+        self.weight_quant = weight_quant
+
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = self._conv_forward(x, self.weight_quant(self.weight), self.bias)
+        return result
+
+
+class BinaryLinear(QuantLinear):
+    """Matrix product with 1-bit weights, without bias: `y = x @ bipolar(weight).T`.
+
+    Training keeps float latent weights; `clip_latent_weights` is to be called after each optimizer step.
+
+    Parameters
+    ----------
+    in_features, out_features
+        Sizes of the last axis of the input and of the output.
+    """
+
+    def __init__(self, in_features: int, out_features: int) -> None:
+        super().__init__(in_features, out_features, weight_quant=BipolarQuant(), bias=False)
+
+    def reset_parameters(self) -> None:
+        """Draw the latent weights anew, small enough that few are clipped in the first steps."""
+        nn.init.uniform_(self.weight, -0.1, 0.1)
+
+
+def clip_latent_weights(module: nn.Module) -> None:
+    """Clip to [-1, 1] the latent weights of every layer inside `module` that has 1-bit weights."""
+    for part in module.modules():
+        if isinstance(part, QuantWeights) and isinstance(part.weight_quant, BipolarQuant):
+            part.clip_latent_weights()
