@@ -14,7 +14,7 @@ from .binary import BipolarQuant
 class QuantWeights:
     """What the layers share: what an export stores of their latent weights, and clipping."""
 
-    weight: nn.Parameter
+    weight: Tensor
     weight_quant: Quantizer
 
     def prepare_for_export(self) -> None:
