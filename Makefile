@@ -22,7 +22,7 @@ demo: $(READY) ## a trained network to verified Verilog, on real digits
 	$(BIN)/python -m examples.tfc.demo
 
 train-demo: $(READY) ## train the demo's network again
-	$(BIN)/python examples/tfc/train.py
+	$(BIN)/python -m examples.tfc.train
 
 test: $(READY) ## all tests (pure Python, then co-verification)
 	$(BIN)/python -m pytest -n 2 --dist worksteal

@@ -20,6 +20,8 @@ from hwsim.design import make_design
 from hwsim.plan import Plan
 from hwsim.report import SimulationReport, simulate_report
 from intir import Graph
+from quant.check import CheckResult
+from quant.check import check as check_network
 from quant.lower import LoweredNetwork, host_input
 from quant.lower import lower as lower_network
 
@@ -40,7 +42,8 @@ def plan_of(network: Graph, plan: Plan | str | Path | None) -> Plan:
     return plan if isinstance(plan, Plan) else plans.load(plan)
 
 
-def lower(model: str | Path | Any, *, input: str | None = None, argmax: bool = False) -> LoweredNetwork:
+def lower(model: str | Path | Any, *, input: str | None = None, argmax: bool = False,
+          semantics: str = "exact") -> LoweredNetwork:
     """Lower a QONNX network to the integer-only IR, exactly.
 
     Parameters
@@ -51,8 +54,33 @@ def lower(model: str | Path | Any, *, input: str | None = None, argmax: bool = F
         hardware's input.
     argmax : bool
         End with the index of the greatest output.
+    semantics : str
+        Whose arithmetic a QDQ or QLinear model's integers reproduce: ``exact``, ``onnxruntime``, ``tflite`` or
+        ``tflite-single``.
     """
-    return lower_network(model, input_spec=input, argmax=argmax)
+    return lower_network(model, input_spec=input, argmax=argmax, semantics=semantics)
+
+
+def check(model: str | Path | Any, *, input: str | None = None, argmax: bool = False, x: NDArray[Any] | None = None,
+          count: int = 1000, seed: int = 0, witnesses: int = 8, most: int | None = None, float64: bool = False,
+          progress: Callable[[str, int, int], None] = lambda stage, done, total: None) -> CheckResult:
+    """Lower a QONNX network and compare its integers with the float execution and with exact arithmetic.
+
+    Parameters
+    ----------
+    model, input, argmax
+        As `lower` takes them.
+    x : array (N, *shape), optional
+        Inputs as the network takes them; by default `count` random ones.
+    witnesses : int
+        How many inputs are computed exactly although float and integers agree.
+    most : int, optional
+        The most inputs on which they differ that are computed exactly; by default all.
+    float64 : bool
+        Execute the network in double precision.
+    """
+    return check_network(model, input_spec=input, argmax=argmax, x=x, count=count, seed=seed, witnesses=witnesses, most=most,
+                         float64=float64, progress=progress)
 
 
 def run(network: Network, x: NDArray[Any], *, real: bool = False,

@@ -15,6 +15,7 @@ from hwsim.plan import Plan
 from hwsim.report import SimulationReport
 from intir import Graph
 from intir.widths import width_report
+from quant.check import CheckResult
 
 
 def _table(title: str, *columns: str) -> Table:
@@ -79,6 +80,30 @@ def plan(plan: Plan, console: Console) -> None:
         table.add_row(escape(name), layer.engine, str(layer.pe), str(layer.simd or ""), layer.order or "",
                       str(layer.fifo_depth or "auto"))
     console.print(table)
+
+
+def check(result: CheckResult, console: Console) -> None:
+    """A check of a network: what differs, and who is right."""
+    table = _table(f"{result.network}: {result.inputs:,} inputs, {result.values:,} output values, {result.nodes} nodes, lowered in "
+                   f"{result.lower_seconds:.2f} s", "<output values", "count")
+    for name, value in (
+        ("float stands for another integer", result.float_differs),
+        ("of those, exact arithmetic agrees with the integers (float rounded)", result.exact_agrees),
+        ("of those, not computed exactly (--most)", result.undecided),
+        ("float off in its last digits, same integer", result.float_rounded),
+        (f"computed exactly ({result.exact_inputs:,} inputs)", result.exact_values),
+        ("of those, integers differ from exact arithmetic", result.ir_differs),
+    ):
+        table.add_row(name, f"{value:,}")
+    console.print(table)
+    for one in result.examples:
+        console.print(f"input {one.input}, output {one.position}: float {one.float_value:.9g}, integers {one.ir_value:.9g}, "
+                      f"exact {one.exact_value:.9g}", markup=False, highlight=False)
+    if result.passed:
+        console.print("passed: wherever exact arithmetic was done, the integers equal it", style="green")
+    else:
+        console.print(f"FAILED: {result.ir_differs:,} values differ from exact arithmetic; the lowering is wrong, please report it",
+                      style="bold red", markup=False)
 
 
 def simulation(report: SimulationReport, console: Console) -> None:

@@ -246,6 +246,17 @@ class GraphBuilder:
             number += 1
         return f"{stem}{number}"
 
+    def prune(self) -> None:
+        """Drop the nodes that no output needs."""
+        needed = {one.value for one in self._outputs}
+        for node in reversed(self.nodes):
+            if node.output in needed:
+                needed.update(node.inputs)
+        for node in self.nodes:
+            if node.output not in needed:
+                del self.values[node.output], self.ranges[node.output]
+        self.nodes = [node for node in self.nodes if node.output in needed]
+
     def build(self) -> Graph:
         """The graph, verified.  Raises GraphError if it breaks a rule."""
         from .verify import verify

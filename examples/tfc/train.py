@@ -1,25 +1,22 @@
 """Train the demo network, TFC with 1-bit weights and activations, and export it as QONNX.
 
-Run from the repository's root: `python examples/tfc/train.py`.  The recipe and what it reaches are in
+Run from the repository's root: `python -m examples.tfc.train`.  The recipe and what it reaches are in
 README.md.
 """
 
 from __future__ import annotations
 
 import argparse
-import math
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rich.progress import track
 from torch import Tensor, nn
-from torch.nn import functional
 
+from examples.digits import Recipe, accuracy_percent, as_input, evaluate, train
 from quant.data import CLASSES, IMAGE_SIDE_PIXELS, MnistDigits, mnist_digits
 from quant.nn import BinaryLinear, BipolarQuant, clip_latent_weights, export_qonnx
 from quant.qonnx_exec import execute
@@ -30,34 +27,6 @@ LOGIT_SCALE: Final = 2.0**-3
 HELD_OUT_DIGITS: Final = 1000
 # Part of the recipe: sums of floats are split over threads, so their number changes last bits.
 THREADS: Final = 2
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How to train.
-
-    Members
-    -------
-    epochs
-        Passes over the train digits, each with distortions drawn anew.
-    batch_digits
-        Digits per optimizer step.
-    peak_learning_rate
-        Of Adam; reached after 5% of the steps and then lowered along a cosine to zero.
-    rotation_degrees, zoom, shear, shift_pixels
-        Largest distortion of a digit, either way.
-    seed
-        Of torch's generator: initial weights, order, distortions.
-    """
-
-    epochs: int = 400
-    batch_digits: int = 100
-    peak_learning_rate: float = 0.01
-    rotation_degrees: float = 7.0
-    zoom: float = 0.07
-    shear: float = 0.07
-    shift_pixels: float = 1.0
-    seed: int = 0
 
 
 class Tfc(nn.Module):
@@ -98,92 +67,14 @@ class Block(nn.Module):
         return activations
 
 
-def as_input(images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Pixels as the network takes them: float32, pixel / 255."""
-    return images.astype(np.float32) / np.float32(255)
-
-
-def distort(images: Tensor, recipe: Recipe) -> Tensor:
-    """Rotate, zoom, shear and shift each digit by amounts of its own; shape (N, 1, 28, 28) in and out."""
-
-    def draw(largest: float) -> Tensor:
-        return (torch.rand(len(images)) * 2 - 1) * largest
-
-    angle = draw(math.radians(recipe.rotation_degrees))
-    zoom_x, zoom_y, shear = 1 + draw(recipe.zoom), 1 + draw(recipe.zoom), draw(recipe.shear)
-    half_side = IMAGE_SIDE_PIXELS / 2  # the grid's coordinates run from -1 to 1
-    shift_x, shift_y = draw(recipe.shift_pixels / half_side), draw(recipe.shift_pixels / half_side)
-    cosine, sine = torch.cos(angle), torch.sin(angle)
-    row_x = torch.stack((cosine * zoom_x, (shear - sine) * zoom_y, shift_x), dim=1)
-    row_y = torch.stack((sine * zoom_x, cosine * zoom_y, shift_y), dim=1)
-    transforms = torch.stack((row_x, row_y), dim=1)
-    grid = functional.affine_grid(transforms, list(images.shape), align_corners=False)
-    return functional.grid_sample(images, grid, align_corners=False)
-
-
-def train(images: NDArray[np.uint8], labels: NDArray[np.int64], recipe: Recipe) -> Tfc:
+def train_tfc(images: NDArray[np.uint8], labels: NDArray[np.int64], recipe: Recipe) -> Tfc:
     """Train on `images`, uint8, shape (N, 1, 28, 28), and return the network in evaluation mode."""
-    torch.manual_seed(recipe.seed)
-    torch.use_deterministic_algorithms(True)
-    torch.set_num_threads(THREADS)
-    inputs, targets = torch.from_numpy(as_input(images)), torch.from_numpy(labels.copy())
-
-    network = Tfc()
-    optimizer = torch.optim.Adam(network.parameters(), lr=recipe.peak_learning_rate)
-    steps_per_epoch = len(inputs) // recipe.batch_digits
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer,
-        recipe.peak_learning_rate,
-        total_steps=recipe.epochs * steps_per_epoch,
-        pct_start=0.05,
-        cycle_momentum=False,
-    )
-    for _ in track(range(recipe.epochs), description="training"):
-        order = torch.randperm(len(inputs))
-        shuffled_inputs, shuffled_targets = distort(inputs[order], recipe), targets[order]
-        for step in range(steps_per_epoch):
-            batch = slice(step * recipe.batch_digits, (step + 1) * recipe.batch_digits)
-            loss = functional.cross_entropy(network(shuffled_inputs[batch]), shuffled_targets[batch])
-            optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
-            optimizer.step()
-            schedule.step()
-            clip_latent_weights(network)
-    _measure_statistics(network, inputs, recipe)
-    return network.eval()
-
-
-@torch.no_grad()
-def _measure_statistics(network: Tfc, inputs: Tensor, recipe: Recipe) -> None:
-    """Measure the batch normalizations' statistics anew, with the final weights.
-
-    A binary weight changes by 2 or not at all, so the running averages lag behind the weights that they go
-    with.
-    """
-    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm1d)]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # a plain mean over all that follows
-    network.train()
-    for _ in range(5):
-        network(distort(inputs, recipe))
-
-
-def accuracy_percent(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
-    """Share of digits whose largest logit is that of their class; the lowest class wins a tie."""
-    return 100 * float(np.mean(logits.argmax(axis=1) == labels))
-
-
-def evaluate(network: Tfc, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Logits, float32, shape (N, 10), as torch computes them."""
-    with torch.no_grad():
-        logits: NDArray[np.float32] = network(torch.from_numpy(as_input(images))).numpy()
-    return logits
+    return train(Tfc, images, labels, recipe, threads=THREADS, after_step=clip_latent_weights)
 
 
 def validate(digits: MnistDigits, recipe: Recipe) -> None:
     """Train without the last 1,000 train digits and tell the accuracy on them: how this recipe was chosen."""
-    network = train(digits.train_images[:-HELD_OUT_DIGITS], digits.train_labels[:-HELD_OUT_DIGITS], recipe)
+    network = train_tfc(digits.train_images[:-HELD_OUT_DIGITS], digits.train_labels[:-HELD_OUT_DIGITS], recipe)
     logits = evaluate(network, digits.train_images[-HELD_OUT_DIGITS:])
     held_out = accuracy_percent(logits, digits.train_labels[-HELD_OUT_DIGITS:])
     print(f"accuracy on {HELD_OUT_DIGITS:,} digits held out of training: {held_out:.1f}%")
@@ -191,7 +82,7 @@ def validate(digits: MnistDigits, recipe: Recipe) -> None:
 
 def make(digits: MnistDigits, recipe: Recipe, out: Path) -> None:
     """Train on all train digits, export, and run the file on the test digits with the qonnx package."""
-    network = train(digits.train_images, digits.train_labels, recipe)
+    network = train_tfc(digits.train_images, digits.train_labels, recipe)
     example = torch.zeros(1, 1, IMAGE_SIDE_PIXELS, IMAGE_SIDE_PIXELS)
     export_qonnx(network, example, out, input_name="image", output_name="logits")
     logits = execute(out, as_input(digits.test_images))

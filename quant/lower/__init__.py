@@ -8,6 +8,8 @@ Where things are:
 - `tensors`    what is known of a tensor: constant, or integers with an exact meaning and a chain of real functions
 - `node`       the tables operator -> handler; a new operator is a decorated function in one of:
   `quantizers`, `elementwise`, `products`, `moves`, `joins`, `decide`, `fold` (constants)
+- `qlinear`, `qjoins`  QLinear operators
+- `semantics*`, `runtimes`  whose arithmetic they have; `fuse`, `fusegraph`  which nodes of a QDQ model a runtime fuses to them
 - `chain`      exact element-wise functions; `steps` quantizers as step functions; `close` brings both to thresholds
 - `grid`       weights as integers
 - `layout`     channels first to channels last

@@ -1,21 +1,22 @@
 """Element-wise real functions between an integer tensor and the next quantizer.
 
-A chain is a list of functions, each with params (constants that broadcast against the tensor).  A quantizer needs of
-each function three things, all exact: its direction, its value at a rational, and the set of arguments for which the
-value lies in a given half-line.  A new element-wise operator is a new class here and a line in `elementwise.py`.
+A chain is a list of functions, each with params (constants that broadcast against the tensor).  A quantizer behind
+monotone functions needs of each its direction and the set of arguments for which its value lies in a given half-line;
+behind others it needs their values, or enclosures of them (`tabulate.py`).  A new element-wise operator is a new class
+here and a line in `elementwise.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
 from .errors import LoweringError
-from .exact import ZERO, Param
+from .exact import ZERO, Array, Param
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ class Half:
 
 
 ALL, NONE = Half("all"), Half("none")
+TABULATED = 2  #: the direction of a function that is not monotone
 _FLIPPED = {"ge": "le", "gt": "lt", "le": "ge", "lt": "gt"}
 
 
@@ -63,13 +65,23 @@ class Function:
         """The constants of each group of elements that have their own."""
         return zip(*(param.ravel() for param in np.broadcast_arrays(*self.params)), strict=True)
 
+    def moved(self, turn: Callable[[Param], Param], move: Callable[[Array], Array]) -> Self:
+        """The function behind an operator that only moves values: `turn` moves a param, `move` a whole tensor."""
+        return replace(self, params=tuple(turn(param) for param in self.params))
+
     def direction(self, *constants: Any) -> int:
-        """+1 rising, -1 falling, 0 constant, 2 neither (only `at` can be used)."""
+        """+1 rising, -1 falling, 0 constant, `TABULATED` where only `enclose` can be used."""
         raise NotImplementedError
 
     def at(self, x: Fraction, *constants: Any) -> Fraction:
-        """The exact value."""
+        """The exact value, where it is rational for every rational x."""
         raise NotImplementedError
+
+    def enclose(self, low: Fraction, high: Fraction, *constants: Any) -> tuple[Fraction, Fraction]:
+        """Bounds of the values over an interval: the value itself where low = high and it is rational."""
+        first = self.at(low, *constants)
+        last = first if low == high else self.at(high, *constants)
+        return min(first, last), max(first, last)
 
     def inverse(self, half: Half, *constants: Any) -> Half:
         """The arguments for which the value lies in a half-line."""
@@ -129,11 +141,15 @@ class Clip(Function):
 
 
 class Leaky(Function):
-    """``x`` where x >= 0, ``x * slope`` below (LeakyRelu, PRelu)."""
+    """``x`` where x >= 0, ``x * slope`` below (LeakyRelu, PRelu; Abs is a slope of -1)."""
 
     def direction(self, *constants: Any) -> int:
         (slope,) = constants
-        return 1 if slope >= 0 else 2  # 2: falls, then rises
+        return 1 if slope >= 0 else TABULATED
+
+    def enclose(self, low: Fraction, high: Fraction, *constants: Any) -> tuple[Fraction, Fraction]:
+        ends = (self.at(low, *constants), self.at(high, *constants), *([ZERO] if low < 0 < high else []))
+        return min(ends), max(ends)
 
     def at(self, x: Fraction, *constants: Any) -> Fraction:
         value: Fraction = x if x >= 0 else x * constants[0]
@@ -165,6 +181,10 @@ class Normalised(Function):
 
     def direction(self, *constants: Any) -> int:
         return 1
+
+    def enclose(self, low: Fraction, high: Fraction, *constants: Any) -> tuple[Fraction, Fraction]:
+        self.inverse(NONE)
+        raise NotImplementedError  # `inverse` raises
 
     def inverse(self, half: Half, *constants: Any) -> Half:
         raise LoweringError("it quantizes the output of a Softmax, which the IR does not compute; end the network before the "

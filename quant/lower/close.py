@@ -16,7 +16,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,102 +24,40 @@ from intir import HostStep, ScaleChannels, Threshold
 from intir.ranges import Range
 from intir.types import IntType
 
-from .chain import ALL, NONE, Clip, Function, Half, Linear
+from .chain import ALL, NONE, Half
+from .columns import Column, columns_of, in_columns
 from .context import Context
 from .encoding import Levels, encoding
 from .errors import LoweringError
-from .exact import ONE, Ints, ceil_div, objects
+from .exact import Ints, objects
 from .inputs import canonical, ir_order
-from .layout import in_own_layout
+from .oneint import is_joined, made_apart
 from .requant import requant
-from .smooth import Smooth
 from .steps import Steps
-from .tensors import Act, Carrier, Shape, Source, fresh, per_channel, spread
+from .tabulate import domain_of, is_narrow, level, lookup
+from .tensors import Act, Carrier, Source, fresh, per_channel, spread
 
 #: A threshold beyond every float64: a level that a host's float never, or always, reaches.
 BEYOND = Fraction(2) ** 1024
 
 
-@dataclass(frozen=True, eq=False)
-class Column:
-    """Everything that one channel's integer goes through: functions with their constants, and the boundaries."""
-
-    functions: tuple[tuple[Function, tuple[Any, ...]], ...]
-    bounds: list[Half]
-
-    @property
-    def direction(self) -> int:
-        """+1 rising (or constant), -1 falling."""
-        directions = [function.direction(*constants) for function, constants in self.functions]
-        if 0 in directions:
-            return 1
-        if any(abs(one) > 1 for one in directions):
-            raise LoweringError("the function in front of it is not monotone; put a quantizer before that function")
-        return math.prod(directions)
-
-    def inverse(self, half: Half, side: int = 0) -> Half:
-        """Arguments for which the chain's value lies in a half-line; `side` chooses an end of an enclosure."""
-        for function, constants in reversed(self.functions):
-            if isinstance(function, Smooth):
-                half = function.enclosed(half, side, *constants)
-            else:
-                half = function.inverse(half, *constants)
-        return half
-
-    @property
-    def slope(self) -> Fraction | None:
-        """Slope of the chain where nothing is clipped; None if it has none."""
-        if not all(isinstance(function, (Linear, Clip)) for function, _ in self.functions):
-            return None
-        slope = ONE
-        for function, constants in self.functions:
-            slope *= constants[0] if isinstance(function, Linear) else ONE
-        return slope
-
-    def at(self, x: Fraction) -> Fraction:
-        """The chain's value."""
-        for function, constants in self.functions:
-            x = function.at(x, *constants)
-        return x
-
-    @property
-    def is_smooth(self) -> bool:
-        """True if it has a function whose inverse is known only within an enclosure."""
-        return any(isinstance(function, Smooth) for function, _ in self.functions)
-
-    def least_integer(self, bound: Half, lo: int, hi: int, step: int) -> int:
-        """The least of lo, lo + step, ..., hi whose value lies in a half-line; hi + step if there is none.
-
-        Raises
-        ------
-        LoweringError
-            If an integer lies inside the enclosure of a boundary.
-        """
-        least = {least_integer(self.inverse(bound, side), lo, hi, step) for side in ((-1, 1) if self.is_smooth else (0,))}
-        if len(least) > 1:
-            raise LoweringError(f"whether {min(least)} is beyond a boundary is not decided by 200 bits; change its scale slightly")
-        return least.pop()
-
-
-def close(ctx: Context, act: Act, steps: Steps) -> Act:
-    """The activation behind a quantizer.
+def close(ctx: Context, act: Act, steps: Steps, *, is_new: bool = True) -> Act:
+    """The activation behind a quantizer; `is_new` unless the quantizer's factor and summand are on the chain already.
 
     Raises
     ------
     LoweringError
         If the quantizer or the functions before it vary inside a channel, or are not monotone.
     """
-    act = act.via(ctx.node).linear(steps.factor, steps.summand)
+    if is_new:
+        act = act.via(ctx.node).linear(steps.factor, steps.summand)
     if isinstance(act.carrier, Source) and act.carrier.spec is None:
         return _host_input(ctx, act, steps)
     if isinstance(act.carrier, Source):
         act = ctx.settled(act)
-    columns = _columns(act, steps)
-    if columns is None:
-        act = in_own_layout(ctx, act)
-        columns = _columns(act, steps)
-    if columns is None:
-        raise LoweringError("its scale, or a constant in front of it, varies inside a channel; use one value per channel")
+    act, columns = in_columns(ctx, act, steps)
+    if not all(column.is_monotone for column in columns):
+        return _tabulated(ctx, ctx.settled(act), steps, columns)
     act, columns = _rising(ctx, act, steps, columns)
     assert isinstance(act.carrier, Carrier)
     proven = ctx.range(act.carrier.name())
@@ -128,44 +65,22 @@ def close(ctx: Context, act: Act, steps: Steps) -> Act:
     return _identity(act, steps, table) or _step_node(ctx, act, steps, table)
 
 
-def extent(ctx: Context, act: Act) -> tuple[Fraction, Fraction]:
-    """Least and greatest real value that an activation can take (its functions must be monotone)."""
-    act = ctx.settled(act)
-    assert isinstance(act.carrier, Carrier)
-    steps = Steps(act.scale, act.offset, 0, [[]], objects(act.scale * 0), act.scale, act.offset)
-    columns = _columns(act, steps)
-    if columns is None:
-        act = in_own_layout(ctx, act)
-        columns = _columns(act, steps)
-    if columns is None:
-        raise LoweringError("its scale, or a constant in front of it, varies inside a channel; use one value per channel")
-    assert isinstance(act.carrier, Carrier)
-    proven = ctx.range(act.carrier.name())
-    spread_out = columns * (len(proven.lo) // len(columns))
-    ends = [column.at(Fraction(int(bounds[c]))) for c, column in enumerate(spread_out) for bounds in (proven.lo, proven.hi)]
-    return min(ends), max(ends)
-
-
-def _columns(act: Act, steps: Steps, shape: Shape = ()) -> list[Column] | None:
-    """One column per IR channel; a single one if all are alike; None if something varies inside a channel."""
-    shape = shape or act.carrier.shape
-    first = Linear((act.scale, act.offset))
-    vectors = []
-    for function in (first, *act.chain):
-        parts = [per_channel(param, act.where, shape) for param in function.params]
-        if any(part is None for part in parts):
-            return None
-        vectors.append((function, parts))
-    group = per_channel(steps.group, act.where, shape)
-    if group is None:
-        return None
-    count = max(len(group), *(len(part) for _, parts in vectors for part in parts))  # type: ignore[arg-type]
-
-    def pick(vector: Any, c: int) -> Any:
-        return vector[c if len(vector) > 1 else 0]
-
-    return [Column(tuple((function, tuple(pick(part, c) for part in parts)) for function, parts in vectors),
-                   steps.bounds[int(pick(group, c))]) for c in range(count)]
+def _tabulated(ctx: Context, act: Act, steps: Steps, columns: list[Column]) -> Act:
+    """Close a chain that is not monotone: a table of levels, and the same forms as always where they rise after all."""
+    again = columns_of(act, steps)
+    assert again is not None and isinstance(act.carrier, Carrier)  # settling only turns signs
+    columns, proven = again, ctx.range(act.carrier.name())
+    if is_joined(act) and not is_narrow(proven, len(columns)):
+        return close(ctx, made_apart(act), steps, is_new=False)
+    domains = domain_of(proven, len(columns))
+    levels = [np.array([level(column.bounds, *column.enclose(integer)) for integer in domain], np.int64)
+              for column, domain in zip(columns, domains, strict=True)]
+    if any(bool((np.diff(one) < 0).any()) for one in levels):
+        return lookup(ctx, act, steps, levels, domains, proven)
+    counts = np.arange(1, len(steps.bounds[0]) + 1)
+    rows = [domain.start + domain.step * np.searchsorted(one, counts) for one, domain in zip(levels, domains, strict=True)]
+    table = _reachable(np.array(rows, np.int64), steps.lo, columns, proven)
+    return _identity(act, steps, table) or _step_node(ctx, act, steps, table)
 
 
 def _rising(ctx: Context, act: Act, steps: Steps, columns: list[Column]) -> tuple[Act, list[Column]]:
@@ -182,7 +97,7 @@ def _rising(ctx: Context, act: Act, steps: Steps, columns: list[Column]) -> tupl
             act = ctx.settled(act)
         else:
             act = negated(ctx, ctx.settled(act), mask)
-        again = _columns(act, steps)
+        again = columns_of(act, steps)
         assert again is not None  # the same params with other signs
         columns = again
     return act, columns
@@ -199,20 +114,6 @@ def negated(ctx: Context, act: Act, mask: NDArray[np.bool_]) -> Act:
     return replace(act, carrier=Carrier.made(name, act.carrier.shape), scale=objects(act.scale * turned))
 
 
-def least_integer(half: Half, lo: int, hi: int, step: int) -> int:
-    """The least of lo, lo + step, ..., hi inside a rising half-line; hi + step if there is none."""
-    if half.kind == "all":
-        return lo
-    if half.kind == "none":
-        return hi + step
-    bound = half.bound
-    least = ceil_div(bound.numerator, bound.denominator)
-    if half.kind == "gt" and bound.denominator == 1:
-        least += 1
-    steps = min(max(ceil_div(least - lo, step), 0), (hi - lo) // step + 1)
-    return lo + steps * step
-
-
 def _thresholds(columns: list[Column], proven: Range) -> Ints:
     """(C or 1, T): the least integer, among those that can occur, from which each level holds."""
     lows, highs = [int(low) for low in proven.lo], [int(high) for high in proven.hi]
@@ -221,8 +122,7 @@ def _thresholds(columns: list[Column], proven: Range) -> Ints:
         step = proven.type.step
     else:
         step = proven.step
-    table = [[column.least_integer(bound, low, high, step) for bound in column.bounds]
-             for column, low, high in zip(columns, lows, highs, strict=True)]
+    table = [column.least_integers(low, high, step) for column, low, high in zip(columns, lows, highs, strict=True)]
     return np.array(table, np.int64)
 
 
@@ -310,7 +210,7 @@ def _host_input(ctx: Context, act: Act, steps: Steps) -> Act:
     advice = "give the input's integers with --input, for example --input u8/255"
     _, shape = ir_order(act.where, ctx.channels_first)
     seen = replace(act, where=canonical(act.shape, ctx.channels_first))  # the layout that the input will have
-    columns = _columns(seen, steps, shape)
+    columns = columns_of(seen, steps, shape)
     scale, offset = (per_channel(param, seen.where, shape) for param in (steps.scale, steps.offset))
     if columns is None or scale is None or offset is None:
         raise LoweringError(f"it reads the float input through constants that vary inside a channel; {advice}")

@@ -9,13 +9,14 @@ from fractions import Fraction
 
 import numpy as np
 
-from intir import Affine, GraphBuilder, HostStep, Op
+from intir import Affine, Clip, GraphBuilder, HostStep, Lookup, Op, Requant, ScaleChannels, Threshold
 from intir.ranges import Range
 from intir.types import IntType
 
 from .errors import LoweringError
 from .exact import ZERO, Ints, Param, objects
 from .inputs import placed
+from .semantics import EXACT, Semantics
 from .tensors import Act, Carrier, Source, fresh, spread
 
 
@@ -55,12 +56,16 @@ class Context:
         Whether three-dimensional tensors are (N, C, L): true in networks with convolutions.
     node : str
         Name of the ONNX node that is being lowered.
+    semantics : Semantics
+        Whose arithmetic quantized operators have.
     """
 
     builder: GraphBuilder
     channels_first: bool
     node: str = ""
+    semantics: Semantics = EXACT
     report: list[Record] = field(default_factory=list)
+    elementwise: dict[str, tuple[str, Op]] = field(default_factory=dict)  #: IR value -> what it is a function of, and which
     _taken: set[str] = field(default_factory=set)
     _placed: dict[str, tuple[Carrier, Ints]] = field(default_factory=dict)
 
@@ -82,7 +87,16 @@ class Context:
         name = self.unique(sources[-1] if sources else op.kind)
         self.builder.node(op, *inputs, name=name, source=", ".join(sources)[:400])
         self.report.append(Record(name, sources, form, self.type(name).bits))
+        if isinstance(op, (Clip, Lookup, Requant, ScaleChannels, Threshold)):
+            self.elementwise[name] = (inputs[0], op)
         return name
+
+    def ancestors(self, name: str) -> list[str]:
+        """An IR value, then the one whose integers alone decide each of its own, and so on."""
+        line = [name]
+        while line[-1] in self.elementwise:
+            line.append(self.elementwise[line[-1]][0])
+        return line
 
     def type(self, name: str) -> IntType:
         """The type of an IR value."""

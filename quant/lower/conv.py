@@ -15,13 +15,14 @@ from intir import Conv2d, ConvTranspose2d
 from intir.types import IntType
 
 from .context import Context
+from .distance import Patches
 from .errors import LoweringError
 from .exact import Param, objects
 from .node import OnnxNode, lowers
-from .products import absorbed_offset, biased, product_of, signed, weighed
+from .products import absorbed_offset, biased, by_magnitude, product_of, signed, weighed
 from .realise import channels_of, integers_of, zero_based
 from .tensors import Act, Carrier, Const, natural
-from .windows import as_image, image_of, spatial_rank, windows
+from .windows import Windows, as_image, image_of, spatial_rank, windows
 
 
 @lowers("Conv")
@@ -42,6 +43,16 @@ def _conv(ctx: Context, node: OnnxNode) -> Act:
     taps = math.prod(geometry.kernel)
     matrix = weights.moved(lambda values: np.moveaxis(values.reshape(outputs, depth, taps), (2, 1, 0), (0, 1, 2))
                            .reshape(taps * depth, outputs))
+    product = by_magnitude(ctx, node.name, matrix, lambda part: _product(ctx, node.name, act, part, geometry, groups, pad_value))
+    product = image_of(product, rank)
+    bias = node.optional(2, "bias")
+    return product if bias is None else biased(product, bias, 1)
+
+
+def _product(ctx: Context, name: str, act: Act, matrix: Const, geometry: Windows, groups: int, pad_value: int) -> Act:
+    """The convolution of an image with weights (KH * KW * C / groups, N)."""
+    taps = math.prod(geometry.kernel)
+    depth, outputs = matrix.shape[0] // taps, matrix.shape[1]
     per_group = outputs // groups
 
     def rows(vector: Param) -> Param:
@@ -54,7 +65,7 @@ def _conv(ctx: Context, node: OnnxNode) -> Act:
     act, (offset,) = channels_of(ctx, act, act.offset)
     summand = absorbed_offset(matrix, rows(offset))
     assert isinstance(act.carrier, Carrier)
-    carrier, trail = act.carrier, (*act.trail, node.name)
+    carrier, trail = act.carrier, (*act.trail, name)
     kernel = integers.reshape(*geometry.kernel, depth, outputs)
 
     def conv(mask: NDArray[np.bool_] | None) -> Conv2d:
@@ -64,9 +75,10 @@ def _conv(ctx: Context, node: OnnxNode) -> Act:
         return ctx.emit(conv(mask), [carrier.name()], trail, _form("Conv2d", kernel, groups, geometry.pads, pad_value))
 
     shape = conv(None).shape(carrier.shape)
-    product = image_of(product_of(shape, make, natural(shape), units, summand), rank)
-    bias = node.optional(2, "bias")
-    return product if bias is None else biased(product, bias, 1)
+    product = product_of(shape, make, natural(shape), units, summand)
+    if groups == 1 and isinstance(product.carrier, Carrier):
+        product.carrier.patches = Patches.of(carrier.name(), kernel, geometry, pad_value)
+    return product
 
 
 def real_zero(ctx: Context, act: Act) -> tuple[Act, int]:

@@ -80,6 +80,15 @@ def _clip(ctx: Context, node: OnnxNode) -> Act:
     return act.then(Clip((ends[0], ends[1])))
 
 
+@lowers("Max", "Min")
+def _extreme(ctx: Context, node: OnnxNode) -> Act:
+    if len(node.inputs) != 2 or node.joins:
+        raise LoweringError(f"it compares {len(node.inputs)} tensors; only one computed tensor and one constant are supported")
+    act, bound, _ = _pair(node)
+    none = filled(None, len(act.shape))
+    return act.then(Clip((bound, none) if node.op_type == "Max" else (none, bound)))
+
+
 @lowers("HardTanh", "Hardtanh")
 def _hardtanh(ctx: Context, node: OnnxNode) -> Act:
     act = node.act()
@@ -101,6 +110,11 @@ def _hardsigmoid(ctx: Context, node: OnnxNode) -> Act:
 def _leaky(ctx: Context, node: OnnxNode) -> Act:
     slope = fractions(np.array(np.float32(node.attribute("alpha", 0.01)))).item()
     return node.act().then(Leaky((filled(slope, len(node.act().shape)),)))
+
+
+@lowers("Abs")
+def _abs(ctx: Context, node: OnnxNode) -> Act:
+    return node.act().then(Leaky((filled(-ONE, len(node.act().shape)),)))
 
 
 @lowers("PRelu")

@@ -139,6 +139,20 @@ def _extreme(node: OnnxNode) -> Const:
     return Const.plain(objects(reduce(np.minimum if node.op_type == "Min" else np.maximum, [one.exact() for one in consts])))
 
 
+@folds("Clip")
+def _clip(node: OnnxNode) -> Const:
+    """Quantized weights are clipped to fewer bits this way (QCDQ), so integers stay integers."""
+    a = node.const(0, "operand")
+    low, high = (node.const(i, name).scalar(name) if node.has(i) else None if node.attribute(name) is None else
+                 Fraction(float(node.attribute(name))) for i, name in ((1, "min"), (2, "max")))
+    values = a.exact()
+    values = values if low is None else np.maximum(values, low)
+    values = objects(values if high is None else np.minimum(values, high), a.shape)
+    if a.is_plain and a.base.dtype.kind in "iu":
+        return Const.plain(values.astype(np.int64))
+    return Const.plain(values)
+
+
 @folds("Cast", "CastLike")
 def _cast(node: OnnxNode) -> Const:
     a = node.const(0, "operand")

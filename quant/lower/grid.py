@@ -12,10 +12,11 @@ from fractions import Fraction
 import numpy as np
 
 from .errors import LoweringError
-from .exact import ONE, Array, Ints, Param, collapse, objects, rational_gcd
+from .exact import ONE, ZERO, Array, Ints, Param, collapse, filled, objects, rational_gcd
 from .tensors import Const
 
 MAX_WEIGHT_BITS = 16
+MAX_MAGNITUDES = 4
 
 
 def columns(weights: Const, rows: Param) -> tuple[Ints, Param]:
@@ -93,6 +94,24 @@ def _whole(base: Array) -> tuple[Ints, Ints]:
     if int((shift + np.ceil(np.log2(np.abs(odd) + 1.0))).max()) > 62:
         _check(2**62)
     return odd << shift, least
+
+
+def magnitudes(weights: Const) -> list[Const] | None:
+    """Weights (K, N) as a sum of weights in {-1, 0, +1} times one scale per column; None if that takes more than 4 parts.
+
+    TTQ has two magnitudes per tensor, each any float: together they are on no grid of a few bits.
+    """
+    exact = weights.exact()
+    found = [sorted({abs(value) for value in exact[:, n]} - {0}) for n in range(exact.shape[1])]
+    count = max(map(len, found))
+    if not 2 <= count <= MAX_MAGNITUDES or 2 * count >= len(exact):  # a few weights are few values whatever they are
+        return None
+    parts = []
+    for k in range(count):
+        chosen = objects([column[k] if k < len(column) else ONE for column in found])
+        base = (exact == chosen).astype(np.int64) - (exact == objects(-chosen)).astype(np.int64)
+        parts.append(Const(base, chosen.reshape(1, -1), filled(ZERO, 2)))
+    return parts
 
 
 def _check(largest: int) -> None:

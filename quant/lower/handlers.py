@@ -2,6 +2,7 @@
 
 from . import (
     conv,
+    curves,
     decide,
     elementwise,
     fold,
@@ -11,12 +12,15 @@ from . import (
     pools,
     products,
     qdq,
+    qjoins,
+    qlinear,
     quantizers,
+    reductions,
     smooth,
     trunc,
 )
 
 __all__ = [
-    "conv", "decide", "elementwise", "fold", "images", "joins", "moves", "pools", "products", "qdq", "quantizers", "smooth",
-    "trunc",
+    "conv", "curves", "decide", "elementwise", "fold", "images", "joins", "moves", "pools", "products", "qdq", "qjoins",
+    "qlinear", "quantizers", "reductions", "smooth", "trunc",
 ]

@@ -19,6 +19,7 @@ from .exact import ONE, Param, filled, objects, rational_gcd
 from .inputs import canonical
 from .layout import in_own_layout
 from .node import OnnxNode, lowers
+from .oneint import of_one_integer
 from .realise import channels_of, integers_of, on_grid, zero_based
 from .tensors import Act, Carrier, Shape, fresh, spread
 
@@ -31,6 +32,11 @@ def _add(ctx: Context, node: OnnxNode) -> Act:
     sign = 1 if node.op_type == "Add" else -1
     if a.carrier is b.carrier and a.shape == b.shape and np.array_equal(a.where, b.where) and not a.chain and not b.chain:
         return replace(a, scale=objects(a.scale + sign * b.scale), offset=objects(a.offset + sign * b.offset))
+    return of_one_integer(ctx, node.op_type, a, b, lambda: added(ctx, node.name, a, b, sign)) or added(ctx, node.name, a, b, sign)
+
+
+def added(ctx: Context, name: str, a: Act, b: Act, sign: int) -> Act:
+    """``a + sign * b``, on the greatest unit that both have in common; `name` is for the trail."""
     a, b = (in_own_layout(ctx, integers_of(ctx, one)) for one in (a, b))
     shape = _joined(a, b)
     a, (sa, oa) = channels_of(ctx, a, a.scale, a.offset)
@@ -48,11 +54,10 @@ def _add(ctx: Context, node: OnnxNode) -> Act:
     op: Op = Add() if signs[0] == signs[1] else Sub()
     if signs[0] < signs[1]:
         names = names[::-1]
-    trail = (*a.trail, *b.trail, node.name)
-    name = ctx.emit(op, names, trail, op.kind)
+    made = ctx.emit(op, names, (*a.trail, *b.trail, name), op.kind)
     where = canonical(shape, ctx.channels_first)
     offset = objects(oa + sign * ob)
-    return fresh(name, ctx.builder.values[name].shape, where, spread(units, where, channels), spread(offset, where, channels))
+    return fresh(made, ctx.builder.values[made].shape, where, spread(units, where, channels), spread(offset, where, channels))
 
 
 def _cut(values: Param, act: Act) -> Param:
@@ -89,7 +94,12 @@ def _mul(ctx: Context, node: OnnxNode) -> Act:
     """A product of two activations: both without offset, so that integers multiply as the reals do."""
     if not node.joins:
         return mul_const(ctx, node)
-    a, b = (in_own_layout(ctx, zero_based(ctx, one)) for one in _same_rank(ctx, node))
+    a, b = _same_rank(ctx, node)
+    return of_one_integer(ctx, "Mul", a, b, lambda: _multiplied(ctx, node, a, b)) or _multiplied(ctx, node, a, b)
+
+
+def _multiplied(ctx: Context, node: OnnxNode, a: Act, b: Act) -> Act:
+    a, b = (in_own_layout(ctx, zero_based(ctx, one)) for one in (a, b))
     shape = _joined(a, b)
     names = [one.carrier.name() for one in (a, b) if isinstance(one.carrier, Carrier)]
     name = ctx.emit(Mul(), names, (*a.trail, *b.trail, node.name), "Mul")

@@ -22,6 +22,8 @@ from .exact import Ints
 from .inputs import canonical
 from .tensors import Act, Carrier, Shape
 
+MAX_ELEMENTS = 2**16  #: of a tensor whose elements are taken as channels
+
 
 def arranged(ctx: Context, act: Act, shape: Shape, where: Ints) -> Act:
     """The activation over an IR value of `shape`, seen through `where`.
@@ -76,6 +78,13 @@ def trimmed(ctx: Context, act: Act) -> Act:
 def in_own_layout(ctx: Context, act: Act) -> Act:
     """The activation over an IR value in the IR's own layout for its ONNX shape: channels last."""
     return arranged(ctx, act, own_shape(ctx, act), canonical(act.shape, ctx.channels_first))
+
+
+def element_wise(ctx: Context, act: Act) -> Act:
+    """The activation over a vector, so that each element is a channel of its own."""
+    act = in_own_layout(ctx, act)
+    shape = (act.where.size,)
+    return arranged(ctx, act, shape, act.where)
 
 
 def own_shape(ctx: Context, act: Act) -> Shape:

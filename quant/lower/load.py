@@ -22,6 +22,8 @@ from .errors import LoweringError
 MAX_FILE_BYTES: Final = 2**31 - 1  # protobuf's own limit
 MAX_ELEMENTS: Final = 2**27  # of one constant; 128 Mi
 MAX_ACTIVATION: Final = 2**24  # of one activation; 16 Mi
+#: Integer types that numpy has none for: least and greatest value.
+_NARROW: Final[dict[int, tuple[int, int]]] = {TensorProto.INT4: (-8, 7), TensorProto.UINT4: (0, 15)}
 
 
 def load(path_or_model: str | os.PathLike[str] | ModelProto) -> tuple[ModelProto, str]:
@@ -135,7 +137,10 @@ def array(tensor: TensorProto, where: str) -> NDArray[Any]:
     except (ValueError, TypeError, KeyError, EncodeError) as error:
         raise LoweringError(f"tensor '{where}' has dimensions {list(tensor.dims)}, but its data does not fill them "
                             f"({_short(error)}); export the network again") from None
-    if values.dtype.kind not in "iubf":  # ml_dtypes' small floats and integers: float64 holds each exactly
+    if tensor.data_type in _NARROW:  # ml_dtypes' integers; the levels stay known, for quantizers whose zero point this is
+        levels = _NARROW[tensor.data_type]
+        return values.astype(np.int8).astype(np.dtype(np.int8, metadata={"levels": levels}))
+    if values.dtype.kind not in "iubf":  # ml_dtypes' small floats: float64 holds each exactly
         values = values.astype(np.float64)
     return values
 

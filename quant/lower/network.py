@@ -22,10 +22,12 @@ from .context import Context, Record, input_view
 from .decide import argmax as decide_argmax
 from .errors import LoweringError, Problem
 from .exact import Param
-from .layout import in_own_layout
+from .fuse import fused
+from .layout import MAX_ELEMENTS, element_wise, in_own_layout
 from .load import MAX_ACTIVATION, array, dimensions, label, load, printable
 from .node import DOMAINS, FOLDERS, HANDLERS, OnnxNode
 from .realise import integers_of
+from .runtimes import semantics_of
 from .spec import InputSpec
 from .tensors import (
     Act,
@@ -40,7 +42,7 @@ from .tensors import (
 )
 
 _CHANNELS_FIRST = ("Conv", "ConvTranspose", "MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool",
-                   "BatchNormalization")
+                   "BatchNormalization", "ConvInteger", "QLinearConv", "QLinearAveragePool", "QLinearGlobalAveragePool")
 _QUANTIZERS = ("Quant", "IntQuant", "BipolarQuant", "Sign", "MultiThreshold")
 #: An input of an integer type says itself which integers it takes.
 _INTEGER_INPUTS = {TensorProto.UINT8: InputSpec.parse("u8"), TensorProto.INT8: InputSpec.parse("s8"),
@@ -59,21 +61,25 @@ class LoweredNetwork:
         The integer-only network; its interfaces say exactly what its inputs and outputs mean.
     report : tuple of Record
         One line per IR node: where it came from and what was chosen.
+    semantics : str
+        Whose arithmetic the integers reproduce.
     """
 
     graph: Graph
     report: tuple[Record, ...]
+    semantics: str = "exact"
 
     def __str__(self) -> str:
         rows = [("value", "bits", "differ", "form", "from"),
                 *((one.value, str(one.width_bits), str(one.differing), one.form, ", ".join(one.sources)) for one in self.report)]
         widths = [max(len(row[i]) for row in rows) for i in range(4)]
-        return "\n".join("  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[4]]).rstrip()
-                         for row in rows)
+        lines = ["  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[4]]).rstrip()
+                 for row in rows]
+        return "\n".join([f"semantics: {self.semantics}", *lines])
 
 
 def lower(path_or_model: str | os.PathLike[str] | ModelProto, *, input_spec: str | None = None,
-          argmax: bool = False) -> LoweredNetwork:
+          argmax: bool = False, semantics: str = "exact") -> LoweredNetwork:
     """Lower a QONNX network to the IR, exactly.
 
     Parameters
@@ -84,29 +90,35 @@ def lower(path_or_model: str | os.PathLike[str] | ModelProto, *, input_spec: str
         the first quantizer's output is the hardware's input, and the graph records how a host computes it.
     argmax : bool
         End with the index of the greatest output; a Softmax at the end is dropped then.
+    semantics : str
+        Whose arithmetic a QDQ, QCDQ or QLinear model's integers reproduce: ``exact`` (the graph's, in rationals),
+        ``onnxruntime``, ``tflite`` or ``tflite-single``.
 
     Raises
     ------
     LoweringError
         One sentence that names the node, the rule it breaks and the way out.
     """
-    walk = _Walk(path_or_model, input_spec, argmax)
+    walk = _Walk(path_or_model, input_spec, argmax, semantics)
     if walk.problems:
         more = len(walk.problems) - 1
         hint = f" (and {more} more problem{'s' if more > 1 else ''}: lower with --explain lists all)" if more else ""
         raise LoweringError(f"{walk.problems[0]}{hint}")
+    builder = walk.context.builder
+    builder.prune()  # a function of one integer reads it directly, past the nodes that made its parts
     try:
-        graph = walk.context.builder.build()
+        graph = builder.build()
     except GraphError as error:
         raise LoweringError(f"'{walk.name}' lowers to a graph that breaks a rule of the IR: {error}") from None
-    return LoweredNetwork(graph, tuple(walk.context.report))
+    return LoweredNetwork(graph, tuple(one for one in walk.context.report if one.value in graph.values),
+                          walk.context.semantics.name)
 
 
 def explain(path_or_model: str | os.PathLike[str] | ModelProto, *, input_spec: str | None = None,
-            argmax: bool = False) -> list[Problem]:
+            argmax: bool = False, semantics: str = "exact") -> list[Problem]:
     """All reasons why a network can't be lowered, in the order of its nodes; empty if it can be."""
     try:
-        walk = _Walk(path_or_model, input_spec, argmax)
+        walk = _Walk(path_or_model, input_spec, argmax, semantics)
         if not walk.problems:
             walk.context.builder.build()
     except (LoweringError, GraphError) as error:
@@ -115,19 +127,25 @@ def explain(path_or_model: str | os.PathLike[str] | ModelProto, *, input_spec: s
 
 
 class _Walk:
-    def __init__(self, path_or_model: str | os.PathLike[str] | ModelProto, input_spec: str | None, argmax: bool) -> None:
+    def __init__(self, path_or_model: str | os.PathLike[str] | ModelProto, input_spec: str | None, argmax: bool,
+                 semantics: str) -> None:
         self.spec = InputSpec.parse(input_spec) if input_spec is not None else None
+        rules = semantics_of(semantics)
         self.model, self.name = load(path_or_model)
-        self.graph = self.model.graph
         self.problems: list[Problem] = []
+        if not rules.is_exact:
+            self.model, self.problems = fused(self.model, rules)
+        self.graph = self.model.graph
         self.argmax = argmax
         self.opset = max([one.version for one in self.model.opset_import if one.domain in ("", "ai.onnx")], default=1)
         channels_first = any(node.op_type in _CHANNELS_FIRST for node in self.graph.node)
-        self.context = Context(GraphBuilder("network"), channels_first)
+        self.context = Context(GraphBuilder("network"), channels_first, semantics=rules)
         self.context.builder.name = Context(self.context.builder, channels_first).unique(self.name)
         self.tensors: dict[str, Tensor] = {}
         self.read = {name for node in self.graph.node for name in node.input} | {one.name for one in self.graph.output}
         self._leaves()
+        if self.problems and not rules.is_exact:
+            return  # what runs in float is refused as a whole; lowering the rest would tell nothing
         for node in _in_order(self.graph.node, [one.name for one in self.graph.output], self.tensors):
             self._step(node)
         if not self.graph.output:
@@ -259,13 +277,14 @@ class _Walk:
         if self.argmax and act.shape[-1:] != (1,):
             axis = len(act.shape) - 1 if len(act.shape) <= 2 else 1
             act = decide_argmax(self.context, act, axis, "argmax")
-        act = integers_of(self.context, act)
+        act = integers_of(self.context, act, even=False)
         found = self._interface(act)
+        for layout in (in_own_layout, element_wise):
+            if found is None and (layout is in_own_layout or act.where.size <= MAX_ELEMENTS):
+                act = layout(self.context, act)
+                found = self._interface(act)
         if found is None:
-            act = in_own_layout(self.context, act)
-            found = self._interface(act)
-        if found is None:
-            raise LoweringError("its scale varies inside a channel; use one scale per channel")
+            raise LoweringError(f"its scale varies inside a channel; use one scale per channel, or at most {MAX_ELEMENTS} values")
         perm, scale, offset = found
         assert isinstance(act.carrier, Carrier)
         inner = act.shape[1:]

@@ -8,17 +8,17 @@ from fractions import Fraction
 
 import numpy as np
 
-from intir import GlobalSumPool, MaxPool2d, SumPool2d
+from intir import MaxPool2d, SumPool2d
 
 from .close import negated
 from .context import Context
 from .conv import real_zero
 from .errors import LoweringError
-from .exact import ZERO, filled
+from .exact import Param, collapse, objects
 from .node import OnnxNode, lowers
 from .realise import channels_of, integers_of
-from .tensors import Act, Carrier, fresh, natural, per_channel
-from .windows import as_image, image_of, spatial_rank, windows
+from .tensors import Act, Carrier, Shape, fresh, natural, per_channel
+from .windows import Windows, as_image, image_of, spatial_rank, windows
 
 
 @lowers("MaxPool")
@@ -53,13 +53,12 @@ def _max_pool(ctx: Context, node: OnnxNode) -> Act:
 def _average_pool(ctx: Context, node: OnnxNode) -> Act:
     act = node.act()
     geometry, rank = windows(node, act), spatial_rank(act)
-    if any(geometry.pads) and not node.flag("count_include_pad"):
-        raise LoweringError(f"it averages over fewer values at the borders (pads {geometry.pads}, count_include_pad = 0), so its "
-                            f"scale "
-                            "varies inside a channel; export it with count_include_pad = 1 or without pads")
-    if node.flag("ceil_mode") and geometry.pads != windows(_without_ceil(node), act).pads:
-        raise LoweringError("its windows reach beyond the input (ceil_mode = 1) and average over fewer values there; use ceil_mode "
-                            "= 0")
+    sizes = (*[1] * (2 - rank), *act.shape[2:])
+    declared = windows(_without_ceil(node), act).pads
+    if node.flag("count_include_pad"):  # what ceil_mode adds behind the declared pads is never counted
+        counts = _counts(geometry, sizes, declared)
+    else:
+        counts = _counts(geometry, sizes, (0, 0, 0, 0))
     act = as_image(ctx, integers_of(ctx, act))
     pad_value = 0
     if any(geometry.pads):
@@ -67,8 +66,30 @@ def _average_pool(ctx: Context, node: OnnxNode) -> Act:
     assert isinstance(act.carrier, Carrier)
     op = SumPool2d(geometry.kernel, geometry.stride, geometry.dilation, geometry.pads, pad_value)
     name = ctx.emit(op, [act.carrier.name()], (*act.trail, node.name), f"SumPool2d {geometry.kernel[0]} x {geometry.kernel[1]}")
-    shape, count = ctx.builder.values[name].shape, Fraction(1, math.prod(geometry.kernel))
-    return image_of(fresh(name, shape, natural(shape), act.scale * count, act.offset), rank)
+    shape = ctx.builder.values[name].shape
+    return image_of(fresh(name, shape, natural(shape), objects(act.scale / counts),
+                          objects(act.offset * math.prod(geometry.kernel) / counts)), rank)
+
+
+def _counts(geometry: Windows, sizes: Shape, counted: Shape) -> Param:
+    """By how many values each position's sum is divided: (1, 1, H', W'), or one number.
+
+    Parameters
+    ----------
+    sizes : (H, W)
+    counted : (top, left, bottom, right)
+        Pads that count as values.
+    """
+    lines = []
+    for i, (size, k, s, d) in enumerate(zip(sizes, geometry.kernel, geometry.stride, geometry.dilation, strict=True)):
+        before, after = geometry.pads[i], geometry.pads[i + 2]
+        starts = np.arange((size + before + after - d * (k - 1) - 1) // s + 1) * s - before
+        taps = starts[:, None] + d * np.arange(k)
+        lines.append(((taps >= -counted[i]) & (taps < size + counted[i + 2])).sum(axis=1))
+    counts = np.multiply.outer(*lines)
+    if not counts.all():
+        raise LoweringError("it has windows that lie in the padding altogether; use smaller pads")
+    return objects([Fraction(int(one)) for one in collapse(counts).ravel()], (1, 1, *collapse(counts).shape))
 
 
 def _without_ceil(node: OnnxNode) -> OnnxNode:
@@ -78,29 +99,3 @@ def _without_ceil(node: OnnxNode) -> OnnxNode:
     del proto.attribute[:]
     proto.attribute.extend(kept)
     return OnnxNode(proto, node.inputs, node.opset)
-
-
-@lowers("GlobalAveragePool", "ReduceMean", "ReduceSum")
-def _global_pool(ctx: Context, node: OnnxNode) -> Act:
-    """A mean or a sum over all positions of each channel."""
-    act = node.act()
-    rank = spatial_rank(act)
-    keep = True
-    if node.op_type != "GlobalAveragePool":
-        listed = node.optional(1, "axes")
-        axes = listed.integers("its axes") if listed else node.integers("axes")
-        keep = node.flag("keepdims", 1)
-        if axes is None or sorted(axis % len(act.shape) for axis in axes) != list(range(2, 2 + rank)):
-            raise LoweringError(f"it reduces axes {axes} of a tensor of shape {act.shape}; only all positions of a channel are "
-                                f"supported")
-    positions = math.prod(act.shape[2:])
-    act = as_image(ctx, integers_of(ctx, act))
-    act, (scale, offset) = channels_of(ctx, act, act.scale, act.offset)
-    assert isinstance(act.carrier, Carrier)
-    name = ctx.emit(GlobalSumPool(), [act.carrier.name()], (*act.trail, node.name), f"GlobalSumPool over {positions}")
-    channels = act.shape[1]
-    where = np.arange(channels, dtype=np.int64).reshape(1, channels, *[1] * rank)
-    result = fresh(name, (channels,), where, scale.reshape(where.shape), (offset * positions).reshape(where.shape))
-    if node.op_type != "ReduceSum":
-        result = result.linear(filled(Fraction(1, positions), where.ndim), filled(ZERO, where.ndim))
-    return result if keep else result.moved(lambda values: values.reshape(1, channels))

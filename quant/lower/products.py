@@ -17,7 +17,8 @@ from intir.types import IntType
 from .context import Context
 from .errors import LoweringError
 from .exact import ONE, ZERO, Ints, Param, filled, objects, rational_gcd
-from .grid import columns
+from .grid import columns, magnitudes
+from .joins import added
 from .layout import arranged, trimmed
 from .node import OnnxNode, lowers
 from .realise import channels_of, integers_of, on_grid
@@ -85,12 +86,18 @@ def dense(ctx: Context, node: OnnxNode, act: Act, weights: Const) -> Act:
         raise LoweringError(f"a tensor of shape {act.shape} and weights of shape {weights.shape} do not fit; "
                             "export the network again")
     act = integers_of(ctx, act)
+    return by_magnitude(ctx, node.name, weights, lambda part: _product(ctx, node.name, act, part))
+
+
+def _product(ctx: Context, name: str, act: Act, weights: Const) -> Act:
+    depth = weights.shape[0]
     act, weights = _lined_up(ctx, act, weights)
+    _last(act.scale, act)
     act, integers, units = weighed(ctx, act, weights, lambda one: one.reshape(-1, 1))
     summand = absorbed_offset(weights, objects(_last(act.offset, act).reshape(-1, 1)))
     assert isinstance(act.carrier, Carrier)
     carrier = act.carrier
-    trail = (*act.trail, node.name)
+    trail = (*act.trail, name)
     form = f"MatMul {depth} x {integers.shape[1]}, weights {IntType.of(integers)}"
 
     def make(mask: NDArray[np.bool_] | None) -> str:
@@ -98,6 +105,21 @@ def dense(ctx: Context, node: OnnxNode, act: Act, weights: Const) -> Act:
 
     shape = (*carrier.shape[:-1], integers.shape[1])
     return product_of(shape, make, straight(shape), units, summand)
+
+
+def by_magnitude(ctx: Context, name: str, weights: Const, product: Callable[[Const], Act]) -> Act:
+    """The product with weights (K, N) on a common grid; or, where they have none but few different magnitudes (TTQ), the
+    sum of one product per magnitude."""
+    try:
+        return product(weights)
+    except LoweringError:
+        parts = magnitudes(weights)
+        if parts is None:
+            raise
+    total = product(parts[0])
+    for part in parts[1:]:
+        total = added(ctx, name, total, product(part), 1)
+    return total
 
 
 def weighed(ctx: Context, act: Act, weights: Const, rows_of: Callable[[Param], Param]) -> tuple[Act, Ints, Param]:

@@ -12,6 +12,7 @@ from fractions import Fraction
 from typing import Any
 
 import numpy as np
+from onnx import helper
 
 from .chain import ALL, NONE, Clip, Function, Half
 from .close import close
@@ -20,8 +21,9 @@ from .errors import LoweringError
 from .exact import ONE, ZERO, Param, filled, objects
 from .node import OnnxNode, folds, lowers
 from .quantizers import scale_of
+from .semantics import Output
 from .steps import ROUNDINGS, Steps
-from .tensors import Act, Const, Shape
+from .tensors import Act, Const, Shape, Source
 
 
 class Quantized(Function):
@@ -102,13 +104,24 @@ def _per_axis(node: OnnxNode, shape: Shape) -> tuple[Param, Param, np.dtype[Any]
 def _quantize(ctx: Context, node: OnnxNode) -> Act:
     act = node.act()
     scale, zero, dtype = _per_axis(node, act.shape)
-    low, high = _bounds(dtype)
+    low, high = _bounds(node, dtype)
     rank = len(act.shape)
+    if not ctx.semantics.is_exact and isinstance(act.carrier, Source):
+        if scale.size != 1 or zero.size != 1 or act.chain:
+            raise LoweringError("it quantizes the network's input with a scale per channel, or behind other operators; under a "
+                                "runtime's semantics the input needs one QuantizeLinear with one scale")
+        out = Output(np.float32(scale.item()), int(zero.item()), low, high, low < 0)
+        return close(ctx, act, ctx.semantics.input_steps(out, rank))
     return act.then(Quantized((scale, zero, filled(low, rank), filled(high, rank))))
 
 
-def _bounds(dtype: np.dtype[Any] | None) -> tuple[int, int]:
-    kind = np.dtype(np.uint8) if dtype is None else dtype
+def _bounds(node: OnnxNode, dtype: np.dtype[Any] | None) -> tuple[int, int]:
+    """Of the zero point's type, or of output_dtype; uint8 if neither says anything."""
+    named = node.integer("output_dtype", 0)
+    kind = dtype if dtype is not None else np.dtype(helper.tensor_dtype_to_np_dtype(named)) if named else np.dtype(np.uint8)
+    if kind.metadata and "levels" in kind.metadata:
+        low, high = kind.metadata["levels"]
+        return int(low), int(high)
     if kind.kind not in "iu" or kind.itemsize > 2:
         raise LoweringError(f"its zero point is of type {kind}; only 8- and 16-bit integers are supported")
     info = np.iinfo(kind)
@@ -119,7 +132,7 @@ def _bounds(dtype: np.dtype[Any] | None) -> tuple[int, int]:
 def _quantize_const(node: OnnxNode) -> Const:
     const = node.const(0, "tensor")
     scale, zero, dtype = _per_axis(node, const.shape)
-    low, high = _bounds(dtype)
+    low, high = _bounds(node, dtype)
     ratio = objects(const.exact() / scale, const.shape)
     rounded = objects([round(Fraction(one)) for one in ratio.ravel()], const.shape)
     return Const.plain(np.clip((rounded + zero).astype(np.int64), low, high))

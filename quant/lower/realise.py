@@ -19,14 +19,21 @@ from intir.types import MAX_BITS
 from .chain import Clip, Leaky, Linear, Normalised
 from .context import Context
 from .errors import LoweringError
-from .exact import ZERO, Param, objects, rational_gcd
-from .layout import in_own_layout
+from .exact import ONE, ZERO, Param, collapse, objects, rational_gcd
+from .inputs import canonical
+from .layout import MAX_ELEMENTS, element_wise, in_own_layout, own_shape
+from .oneint import is_joined, made_apart
 from .qdq import Quantized, closed
-from .tensors import Act, Carrier, per_channel, spread
+from .tensors import Act, Carrier, fresh, per_channel, spread, straight
 
 
-def integers_of(ctx: Context, act: Act) -> Act:
-    """A settled activation without a chain: ``real = integers * scale + offset``."""
+def integers_of(ctx: Context, act: Act, *, even: bool = True) -> Act:
+    """A settled activation without a chain: ``real = integers * scale + offset``.
+
+    Scale and offset are the same for all values of a channel, unless `even` is False.
+    """
+    while is_joined(act):
+        act = made_apart(act)
     if any(isinstance(function, Quantized) for function in act.chain):
         act = closed(ctx, act)
     act = ctx.settled(act)
@@ -34,7 +41,9 @@ def integers_of(ctx: Context, act: Act) -> Act:
     for function in chain:
         if isinstance(function, Linear):
             act = act.linear(*function.params)
-        elif isinstance(function, Clip):
+            continue
+        act = _evened(ctx, act)
+        if isinstance(function, Clip):
             low, high = function.params
             act = _clipped(ctx, _clipped(ctx, act, low, rising=True), high, rising=False)
         elif isinstance(function, Leaky):
@@ -44,7 +53,36 @@ def integers_of(ctx: Context, act: Act) -> Act:
         else:
             raise LoweringError("it reads values that no quantizer brought back to integers (behind "
                                 f"{', '.join(act.trail)}); put a Quant in between")
-    return _without_zero_scales(ctx, act)
+    return _without_zero_scales(ctx, _evened(ctx, act) if even else act)
+
+
+def _evened(ctx: Context, act: Act) -> Act:
+    """Where scale or offset vary inside a channel, each element is scaled on its own, to a unit that the channel shares."""
+    size, shape = act.where.size, own_shape(ctx, act)
+    if size != int(np.prod(act.carrier.shape)) or np.unique(act.where).size != size or \
+            any(all(per_channel(param, where, form) is not None for param in (act.scale, act.offset))
+                for where, form in ((act.where, act.carrier.shape), (canonical(act.shape, ctx.channels_first), shape))):
+        return act
+    axis = len(act.shape) - 1 if shape == act.shape[1:] else 1
+    if act.where.size > MAX_ELEMENTS:
+        raise LoweringError(f"it reads {act.where.size} values whose scale or offset varies inside a channel, and at most "
+                            f"{MAX_ELEMENTS} can be scaled one by one; put a Quant with one scale before it")
+    scale, offset = (np.broadcast_to(param, act.shape) for param in (act.scale, act.offset))
+    units, bases = np.empty(act.shape[axis], object), np.empty(act.shape[axis], object)
+    for c in range(act.shape[axis]):
+        mine, summands = (param.take(c, axis=axis).ravel() for param in (scale, offset))
+        bases[c] = summands[0]
+        units[c] = rational_gcd([*mine, *(one - bases[c] for one in summands)]) or ONE
+    along = tuple(-1 if i == axis else 1 for i in range(len(act.shape)))
+    unit, base = (np.broadcast_to(one.reshape(along), act.shape) for one in (units, bases))
+    act = element_wise(ctx, act)
+    assert isinstance(act.carrier, Carrier)
+    order = np.argsort(act.where.ravel())
+    vectors = [objects(one.ravel()[order]) for one in (scale, offset, unit, base)]
+    single = fresh(act.carrier.name(), act.carrier.shape, straight(act.carrier.shape), vectors[0].reshape(1, -1),
+                   vectors[1].reshape(1, -1), act.trail)
+    single = on_grid(ctx, single, vectors[2], vectors[3], "to one unit for all values of a channel")
+    return replace(act, carrier=single.carrier, scale=collapse(units.reshape(along)), offset=collapse(bases.reshape(along)))
 
 
 def _without_zero_scales(ctx: Context, act: Act) -> Act:
@@ -62,8 +100,8 @@ def _without_zero_scales(ctx: Context, act: Act) -> Act:
 
 def channels_of(ctx: Context, act: Act, *params: Param) -> tuple[Act, list[Param]]:
     """A settled activation in a layout in which the params are constant per channel, and their vectors of length C."""
-    for attempt in (act, None):
-        tried = in_own_layout(ctx, act) if attempt is None else attempt
+    for layout in (None, in_own_layout):
+        tried = layout(ctx, act) if layout else act
         assert isinstance(tried.carrier, Carrier)
         channels = tried.carrier.shape[-1]
         vectors = [per_channel(param, tried.where, tried.carrier.shape) for param in params]

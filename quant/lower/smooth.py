@@ -12,6 +12,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any, ClassVar
 
+from . import curves
 from .chain import ALL, NONE, Function, Half
 from .context import Context
 from .errors import LoweringError
@@ -44,6 +45,21 @@ class Smooth(Function):
         """Where the value is met, and whether that is exact."""
         raise NotImplementedError
 
+    def value(self, x: Any) -> Any:
+        """The function on mpmath's numbers."""
+        raise NotImplementedError
+
+    def exactly(self, x: Fraction, *constants: Any) -> Fraction | None:
+        """The value at x if it is rational."""
+        return None
+
+    def enclose(self, low: Fraction, high: Fraction, *constants: Any) -> tuple[Fraction, Fraction]:
+        ends = []
+        for x in (low, high):
+            exact = self.exactly(x, *constants)
+            ends.append(curves.enclosure(self.value, x) if exact is None else (exact, exact))
+        return ends[0][0], ends[1][1]
+
     def enclosed(self, half: Half, side: int, *constants: Any) -> Half:
         """`inverse` with the argument moved to one end (-1, +1) of its enclosure."""
         if half.kind in ("all", "none"):
@@ -67,6 +83,12 @@ class Sigmoid(Smooth):
 
     low, high = ZERO, ONE
 
+    def value(self, x: Any) -> Any:
+        return curves.sigmoid(x)
+
+    def exactly(self, x: Fraction, *constants: Any) -> Fraction | None:
+        return None if x else Fraction(1, 2)
+
     def argument(self, value: Fraction, *constants: Any) -> tuple[Fraction, bool]:
         return (ZERO, True) if value == Fraction(1, 2) else (log(value / (1 - value)), False)
 
@@ -75,6 +97,12 @@ class Tanh(Smooth):
     """``(exp(2x) - 1) / (exp(2x) + 1)``; rational only at 0."""
 
     low, high = -ONE, ONE
+
+    def value(self, x: Any) -> Any:
+        return curves.tanh(x)
+
+    def exactly(self, x: Fraction, *constants: Any) -> Fraction | None:
+        return None if x else ZERO
 
     def argument(self, value: Fraction, *constants: Any) -> tuple[Fraction, bool]:
         return (ZERO, True) if value == 0 else (log((1 + value) / (1 - value)) / 2, False)
@@ -85,6 +113,9 @@ class Softplus(Smooth):
 
     low = ZERO
 
+    def value(self, x: Any) -> Any:
+        return curves.softplus(x)
+
     def argument(self, value: Fraction, *constants: Any) -> tuple[Fraction, bool]:
         power = Fraction(_DIGITS.exp(_DIGITS.divide(Decimal(value.numerator), Decimal(value.denominator))))
         return log(power - 1), False
@@ -92,6 +123,11 @@ class Softplus(Smooth):
 
 class Elu(Smooth):
     """``x`` where x >= 0, ``alpha * (exp(x) - 1)`` below."""
+
+    def enclose(self, low: Fraction, high: Fraction, *constants: Any) -> tuple[Fraction, Fraction]:
+        (alpha,) = constants
+        below, above = ((x, x) if x >= 0 else curves.enclosure(curves.expm1, x) for x in (low, high))
+        return below[0] if low >= 0 else below[0] * alpha, above[1] if high >= 0 else above[1] * alpha
 
     def enclosed(self, half: Half, side: int, *constants: Any) -> Half:
         (alpha,) = constants

@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +31,9 @@ from .exact import (
 )
 from .load import MAX_ACTIVATION
 from .spec import InputSpec
+
+if TYPE_CHECKING:
+    from .distance import Patches
 
 Shape = tuple[int, ...]
 Move = Callable[[Array], Array]
@@ -125,6 +129,7 @@ class Carrier:
         self.shape = shape
         self.can_negate = can_negate
         self.negated: NDArray[np.bool_] | None = None
+        self.patches: Patches | None = None  #: set where it is a convolution that only lays out windows
         self._make = make
         self._name = ""
 
@@ -206,7 +211,7 @@ class Act:
             return remapped(param, self.shape, move, where.ndim)
 
         return replace(self, where=where, scale=turn(self.scale), offset=turn(self.offset),
-                       chain=tuple(type(one)(tuple(turn(param) for param in one.params)) for one in self.chain))
+                       chain=tuple(one.moved(turn, move) for one in self.chain))
 
     def linear(self, factor: Param, summand: Param) -> Act:
         """The activation times `factor` plus `summand`, both of its rank."""

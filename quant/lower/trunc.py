@@ -11,7 +11,8 @@ from fractions import Fraction
 
 import numpy as np
 
-from .close import close, extent
+from .close import close
+from .columns import extent
 from .context import Context
 from .errors import LoweringError
 from .exact import Param, aligned, filled, objects

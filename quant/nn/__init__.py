@@ -1,10 +1,41 @@
 """Quantized networks in PyTorch: quantizers, layers, export to QONNX."""
 
+from .abcnet import AbcConv2d, AbcInputs, AbcLinear, AbcQuant
+from .adder import AdderConv2d, AdderLinear, scale_adder_gradients
 from .base import Quantizer, straight_through
 from .binary import BipolarQuant, bipolar
+from .dorefa import DoReFaActivation, DoReFaSign, DoReFaWeight
 from .export import ExportError, export_qonnx
-from .layers import BinaryLinear, QuantConv2d, QuantLinear, clip_latent_weights
-from .uniform import IntQuant
+from .fold import fold_before, fold_behind
+from .horq import HorqConv2d, HorqLinear, HorqQuant
+from .hwgq import HWGQ
+from .layers import (
+    BinaryLinear,
+    QuantConv1d,
+    QuantConv2d,
+    QuantConvTranspose1d,
+    QuantConvTranspose2d,
+    QuantLinear,
+    clip_latent_weights,
+)
+from .learned import LSQ, PACT, pact_penalty
+from .memory import Bytes, MemoryUse, memory_use
+from .observers import CalibrationError, Observer, fit_weight
+from .poweroftwo import DynamicFixedPoint, PowerOfTwoQuant
+from .ptq import quantize
+from .shared import SharedQuant, share_weights
+from .stochastic import StochasticQuant
+from .ternary import TernaryQuant, TtqQuant, TwnQuant
+from .traced import QuantizationError
+from .uniform import IntQuant, UniformQuant
+from .xnor import ScaledBipolarQuant, XnorConv2d, XnorLinear
 
-__all__ = ["BinaryLinear", "BipolarQuant", "ExportError", "IntQuant", "QuantConv2d", "QuantLinear", "Quantizer", "bipolar",
-           "clip_latent_weights", "export_qonnx", "straight_through"]
+__all__ = [
+    "HWGQ", "LSQ", "PACT", "AbcConv2d", "AbcInputs", "AbcLinear", "AbcQuant", "AdderConv2d", "AdderLinear", "BinaryLinear",
+    "BipolarQuant", "Bytes", "CalibrationError", "DoReFaActivation", "DoReFaSign", "DoReFaWeight", "DynamicFixedPoint",
+    "ExportError", "HorqConv2d", "HorqLinear", "HorqQuant", "IntQuant", "MemoryUse", "Observer", "PowerOfTwoQuant", "QuantConv1d",
+    "QuantConv2d", "QuantConvTranspose1d", "QuantConvTranspose2d", "QuantLinear", "QuantizationError", "Quantizer",
+    "ScaledBipolarQuant", "SharedQuant", "StochasticQuant", "TernaryQuant", "TtqQuant", "TwnQuant", "UniformQuant", "XnorConv2d",
+    "XnorLinear", "bipolar", "clip_latent_weights", "export_qonnx", "fit_weight", "fold_before", "fold_behind", "memory_use",
+    "pact_penalty", "quantize", "scale_adder_gradients", "share_weights", "straight_through",
+]

@@ -10,7 +10,7 @@ Source: QONNX operator definitions (github.com/fastmachinelearning/qonnx, docs/q
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, Protocol, runtime_checkable
+from typing import ClassVar, Final, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -49,6 +49,12 @@ class Quantizer(nn.Module):
 
     qonnx_op: str
 
+    #: Of one quantized value, packed.
+    bits: int
+
+    #: Whether latent weights beyond [-1, 1] get no gradient, so that training is to clip them (`clip_latent_weights`).
+    clips_latent_weights: ClassVar[bool] = False
+
     def quantize(self, x: Tensor) -> Tensor:
         """Quantized values of `x`, as real numbers of the same shape, with the gradient used in training."""
         raise NotImplementedError
@@ -60,6 +66,11 @@ class Quantizer(nn.Module):
     def qonnx_attributes(self) -> dict[str, AttributeValue]:
         """The operator's attributes."""
         return {}
+
+    def constant_bits(self, weight: Tensor) -> int:
+        """Bits of what a memory holds beside the packed values of a weight: its scales as float32, unless all are 1."""
+        scale = getattr(self, "scale", None)
+        return 0 if scale is None or bool((scale == 1).all()) else 32 * int(scale.numel())
 
     def prepare_weight(self, weight: Tensor) -> Tensor:
         """What an export stores in place of a layer's latent weights; called once, on a copy.

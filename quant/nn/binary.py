@@ -32,6 +32,8 @@ class BipolarQuant(Quantizer):
     """
 
     qonnx_op = "BipolarQuant"
+    bits = 1
+    clips_latent_weights = True
     scale: Tensor
 
     def __init__(self, scale: float = 1.0) -> None:

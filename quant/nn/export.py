@@ -22,7 +22,7 @@ import numpy as np
 import onnx
 import torch
 from numpy.typing import NDArray
-from onnx import AttributeProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
+from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 from torch import Tensor, nn
 
@@ -92,7 +92,9 @@ def export_qonnx(
         )
     assert program is not None  # for the type checker: None is returned by the old exporter alone
     # Not the file's name: the same network has the same bytes wherever it is written.
-    model = _Rewriter(program.model_proto, type(module).__name__).rewrite()
+    # What torch makes of one of its operators in several nodes has no shapes in between: onnx infers them.
+    source = onnx.shape_inference.infer_shapes(program.model_proto, data_prop=True)
+    model = _Rewriter(source, type(module).__name__).rewrite()
     _write_whole(path, model.SerializeToString(deterministic=True))
 
 
@@ -131,6 +133,8 @@ class _Rewriter:
         self.source = source.graph
         self.graph_name = graph_name
         self.parameters = {t.name: numpy_helper.to_array(t) for t in self.source.initializer}
+        self.types = {value.name: helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)
+                      for value in (*self.source.input, *self.source.output, *self.source.value_info)}
         # Values known before the network runs, by torch's name: literals and arithmetic on shapes.
         self.constants: dict[str, NDArray[Any]] = {}
         self.initializers: dict[str, NDArray[Any]] = {}
@@ -140,6 +144,7 @@ class _Rewriter:
 
     def rewrite(self) -> ModelProto:
         """The clean model."""
+        _drop_absent_biases(self.source)
         nodes = [self._rewrite_node(node) for node in self.source.node if not self._fold(node)]
         graph = helper.make_graph(
             nodes,
@@ -165,6 +170,14 @@ class _Rewriter:
         """Compute the node now if it is a literal or integer arithmetic on constants; tell whether it was."""
         if node.domain or len(node.output) != 1 or not (node.input or node.op_type == "Constant"):
             return False  # what has no inputs and isn't a literal is random
+        if node.op_type == "Identity" and node.input[0] in self.parameters:
+            # A tensor that a forward function makes.  As an initializer it is what other tools expect of a bit width.
+            self.constants[node.output[0]] = self.parameters[node.input[0]]
+            return True
+        if node.op_type == "CastLike" and node.input[0] in self.constants and node.input[1] in self.types:
+            # A literal in the type of the tensor that it meets: the bounds of a clamp.
+            self.constants[node.output[0]] = self.constants[node.input[0]].astype(self.types[node.input[1]])
+            return True
         arguments = {name: self.constants[name] for name in node.input if name in self.constants}
         if len(arguments) < len(node.input) or any(a.dtype.kind not in "iu" for a in arguments.values()):
             return False  # float arithmetic stays: the file shows what the network means
@@ -252,6 +265,27 @@ class _Rewriter:
                     raise ExportError(f"torch's exporter gave no shape for the output of node `{node.name}`")
                 infos.append(self._value_info(known[output]))
         return infos
+
+
+def _drop_absent_biases(graph: GraphProto) -> None:
+    """Take from each convolution the zeros that torch makes, node by node, for a bias that isn't there."""
+    makers = {output: node for node in graph.node for output in node.output}
+    dropped = False
+    for node in graph.node:
+        if node.op_type not in ("Conv", "ConvTranspose") or len(node.input) < 3:
+            continue
+        bias = makers.get(node.input[2])
+        while bias is not None and bias.op_type in ("Expand", "CastLike"):
+            bias = makers.get(bias.input[0])
+        if bias is not None and bias.op_type == "Constant" and not numpy_helper.to_array(bias.attribute[0].t).any():
+            del node.input[2]
+            dropped = True
+    read = {value.name for value in graph.output}
+    for node in reversed(list(graph.node) if dropped else []):  # what made the zeros is read by nothing now
+        if read.isdisjoint(node.output):
+            graph.node.remove(node)
+        else:
+            read.update(node.input)
 
 
 def _clean_attribute(attribute: AttributeProto) -> AttributeProto:

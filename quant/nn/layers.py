@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from .base import Quantizer
 from .binary import BipolarQuant
@@ -47,12 +48,18 @@ class QuantLinear(QuantWeights, nn.Linear):
         super().__init__(in_features, out_features, bias=bias)
         self.weight_quant = weight_quant
 
-    def forward(self, x: Tensor) -> Tensor:
+    def product(self, x: Tensor, weight: Tensor) -> Tensor:
+        """The matrix product of an input and weights, without bias."""
         # Spelled out, as a linear layer would become Gemm for two axes and MatMul for more: this is one form
         # for both, Transpose and MatMul, and the one that Brevitas and FINN files have.
-        weight: Tensor = self.weight_quant(self.weight)
-        product = x @ weight.t()
+        return x @ weight.t()
+
+    def biased(self, product: Tensor) -> Tensor:
+        """A product plus the bias, if there is one."""
         return product if self.bias is None else product + self.bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.biased(self.product(x, self.weight_quant(self.weight)))
 
 
 class QuantConv2d(QuantWeights, nn.Conv2d):
@@ -73,9 +80,68 @@ class QuantConv2d(QuantWeights, nn.Conv2d):
         super().__init__(in_channels, out_channels, kernel_size, **options)
         self.weight_quant = weight_quant
 
+    def product(self, x: Tensor, weight: Tensor) -> Tensor:
+        """The convolution of an input with weights, without bias."""
+        result: Tensor = self._conv_forward(x, weight, None)
+        return result
+
+    def biased(self, product: Tensor) -> Tensor:
+        """A convolution plus the bias, if there is one."""
+        return product if self.bias is None else product + self.bias[:, None, None]
+
     def forward(self, x: Tensor) -> Tensor:
         result: Tensor = self._conv_forward(x, self.weight_quant(self.weight), self.bias)
         return result
+
+
+class QuantConv1d(QuantWeights, nn.Conv1d):
+    """1-D convolution with ``weight_quant(weight)``; parameters as `QuantConv2d`.
+
+    Shapes: weight (out_channels, in_channels / groups, k), input (N, in_channels, T), output (N, out_channels, T').
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int | tuple[int], *, weight_quant: Quantizer,
+                 **options: Any) -> None:
+        super().__init__(in_channels, out_channels, kernel_size, **options)
+        self.weight_quant = weight_quant
+
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = self._conv_forward(x, self.weight_quant(self.weight), self.bias)
+        return result
+
+
+class QuantConvTranspose1d(QuantWeights, nn.ConvTranspose1d):
+    """1-D transposed convolution with ``weight_quant(weight)``; parameters as `torch.nn.ConvTranspose1d`.
+
+    Shapes: weight (in_channels, out_channels / groups, k), input (N, in_channels, T), output (N, out_channels, T').
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int | tuple[int], *, weight_quant: Quantizer,
+                 **options: Any) -> None:
+        super().__init__(in_channels, out_channels, kernel_size, **options)
+        self.weight_quant = weight_quant
+
+    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
+        padding = cast("tuple[int, ...]", self.padding)  # the names of padding modes are for convolutions
+        return functional.conv_transpose1d(x, self.weight_quant(self.weight), self.bias, self.stride, padding, self.output_padding,
+                                           self.groups, self.dilation)
+
+
+class QuantConvTranspose2d(QuantWeights, nn.ConvTranspose2d):
+    """Transposed convolution with ``weight_quant(weight)``; parameters as `torch.nn.ConvTranspose2d`.
+
+    Shapes: weight (in_channels, out_channels / groups, kh, kw), input (N, in_channels, H, W), output (N, out_channels, H', W').
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int | tuple[int, int], *, weight_quant: Quantizer,
+                 **options: Any) -> None:
+        super().__init__(in_channels, out_channels, kernel_size, **options)
+        self.weight_quant = weight_quant
+
+    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
+        padding = cast("tuple[int, ...]", self.padding)  # the names of padding modes are for convolutions
+        return functional.conv_transpose2d(x, self.weight_quant(self.weight), self.bias, self.stride, padding, self.output_padding,
+                                           self.groups, self.dilation)
 
 
 class BinaryLinear(QuantLinear):
@@ -100,5 +166,5 @@ class BinaryLinear(QuantLinear):
 def clip_latent_weights(module: nn.Module) -> None:
     """Clip to [-1, 1] the latent weights of every layer inside `module` that has 1-bit weights."""
     for part in module.modules():
-        if isinstance(part, QuantWeights) and isinstance(part.weight_quant, BipolarQuant):
+        if isinstance(part, QuantWeights) and part.weight_quant.clips_latent_weights:
             part.clip_latent_weights()

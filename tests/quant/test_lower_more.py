@@ -153,3 +153,13 @@ def test_a_qdq_network_that_ends_in_quantized_integers():
     x = np.stack(np.meshgrid(np.arange(-8, 8), np.arange(-8, 8)), -1).reshape(-1, 2)
     wanted = each(meaning(exact(x) / 8) @ exact(constants["w"]) * 2, lambda v: Fraction(min(max(round(v) + 3, 0), 255)))
     assert same(reals(lower(network(nodes, (1, 2), (1, 2), constants), input_spec="s4/8"), x), wanted)
+
+
+@pytest.mark.parametrize(("op", "python"), [("Max", max), ("Min", min)])
+@pytest.mark.parametrize("bound", [0.0, 0.3, [[0.5, -0.25, 0.1]]])
+def test_max_and_min_with_a_constant_are_clips(op, python, bound):
+    constants = {"k": f32(bound), "s": f32(0.07), "z": f32(0), "b": f32(6)}
+    nodes = [node(op, ["x", "k"], "a"), node("Quant", ["a", "s", "z", "b"], "y", signed=1, narrow=0)]
+    net, x = layer(nodes, constants, channels=3, spec="s8/64")
+    real = np.vectorize(python, otypes=[object])(exact(x) / 64, np.broadcast_to(exact(f32(bound)), x.shape))
+    assert same(reals(net, x), quant(real, f32(0.07), 0, 6, signed=1, narrow=0))

@@ -8,7 +8,7 @@ from onnx import helper
 
 from quant.lower import LoweringError, lower
 from tests.quant.test_lower_conv import SCALE, check, quantizer, weights
-from tests.quant.test_lower_oracle import conv, f32, network, node
+from tests.quant.test_lower_oracle import conv, f32, network, node, pool
 
 
 @pytest.mark.parametrize("value", [0.0, 0.3, SCALE])
@@ -122,11 +122,22 @@ def test_nhwc_models_lose_their_transposes():
     )
 
 
-def test_average_pool_at_borders_is_refused():
+@pytest.mark.parametrize("kind", ["u4", "asymmetric"])
+@pytest.mark.parametrize("attributes", [{"pads": [1] * 4}, {"pads": [0, 1, 1, 0], "strides": [2, 2]}, {"pads": [1] * 4, "strides": [1, 3]}])
+def test_average_pool_over_fewer_values_at_borders(kind, attributes):
+    """Its scale varies from place to place: each element is a channel of its own."""
+    attributes = {"kernel_shape": [3, 3], **attributes}
+    constants = {}
+    first, q0 = quantizer(kind, "x", "q0", constants)
+    last, q1 = quantizer("s3", "p", "y", constants, 0.19)
+    pooled = [first, node("AveragePool", ["q0"], "p", **attributes)]
+    check([*pooled, last], (1, 2, 5, 5), [None] * 4, constants, lambda x: q1(pool(q0(x), attributes, sum)))
+    check([*pooled, node("Identity", ["p"], "y")], (1, 2, 5, 5), [None] * 4, constants, lambda x: pool(q0(x), attributes, sum))
+
+
+def test_average_pool_of_padding_alone_is_refused():
     constants = {}
     first, _ = quantizer("u4", "x", "q0", constants)
-    model = network(
-        [first, node("AveragePool", ["q0"], "y", kernel_shape=[3, 3], pads=[1] * 4)], (1, 2, 4, 4), (1, 2, 4, 4), constants
-    )
-    with pytest.raises(LoweringError, match="averages over fewer values at the borders"):
-        lower(model)
+    pooled = node("AveragePool", ["q0"], "y", kernel_shape=[1, 1], pads=[1] * 4)
+    with pytest.raises(LoweringError, match="windows that lie in the padding altogether"):
+        lower(network([first, pooled], (1, 2, 4, 4), (1, 2, 6, 6), constants))

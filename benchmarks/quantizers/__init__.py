@@ -1,0 +1,1 @@
+"""Every quantizer trained by one recipe on the digits, lowered, and compared with its float execution."""

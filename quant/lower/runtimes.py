@@ -1,0 +1,25 @@
+"""The semantics by name."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from .errors import LoweringError
+from .semantics import EXACT, Semantics
+from .semantics_onnxruntime import OnnxRuntime
+from .semantics_tflite import TfLite, TfLiteSingle
+
+SEMANTICS: Final[dict[str, Semantics]] = {one.name: one for one in (EXACT, OnnxRuntime(), TfLite(), TfLiteSingle())}
+
+
+def semantics_of(name: str) -> Semantics:
+    """The semantics of that name.
+
+    Raises
+    ------
+    LoweringError
+        If there are none.
+    """
+    if name not in SEMANTICS:
+        raise LoweringError(f"the semantics '{name[:40]}' are unknown; choose one of {', '.join(SEMANTICS)}")
+    return SEMANTICS[name]
