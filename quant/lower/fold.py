@@ -145,12 +145,12 @@ def _clip(node: OnnxNode) -> Const:
     a = node.const(0, "operand")
     low, high = (node.const(i, name).scalar(name) if node.has(i) else None if node.attribute(name) is None else
                  Fraction(float(node.attribute(name))) for i, name in ((1, "min"), (2, "max")))
-    values = a.exact()
-    values = values if low is None else np.maximum(values, low)
-    values = objects(values if high is None else np.minimum(values, high), a.shape)
-    if a.is_plain and a.base.dtype.kind in "iu":
-        return Const.plain(values.astype(np.int64))
-    return Const.plain(values)
+    whole = a.is_plain and a.base.dtype.kind in "iu" and all(end is None or end.denominator == 1 for end in (low, high))
+    values = a.base.astype(object) if whole else a.exact()
+    for end, function in ((low, np.maximum), (high, np.minimum)):
+        if end is not None:
+            values = objects(function(values, objects(int(end) if whole else end)), a.shape)
+    return Const.plain(values.astype(np.int64) if whole else values)
 
 
 @folds("Cast", "CastLike")

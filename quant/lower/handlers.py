@@ -16,11 +16,12 @@ from . import (
     qlinear,
     quantizers,
     reductions,
+    rounding,
     smooth,
     trunc,
 )
 
 __all__ = [
     "conv", "curves", "decide", "elementwise", "fold", "images", "joins", "moves", "pools", "products", "qdq", "qjoins",
-    "qlinear", "quantizers", "reductions", "smooth", "trunc",
+    "qlinear", "quantizers", "reductions", "rounding", "smooth", "trunc",
 ]

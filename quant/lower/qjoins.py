@@ -208,7 +208,8 @@ def summed(ctx: Context, node: OnnxNode, acts: list[Act], reach: list[Ints], sid
             candidate = linear, bits, parts, bounds
             found = found or candidate
             kind = IntType(int(sums.min()), int(sums.max()))
-            if requant_between([(*map(np.array, bounds), Fraction(1, 2**bits), kind)], IntType(out.low, out.high)) is not None:
+            rows = [(np.array(bounds[0]), np.array(bounds[1]), Fraction(1, 2**bits), kind)]
+            if requant_between(rows, IntType(out.low, out.high)) is not None:
                 found = candidate
                 break
             if bits >= found[1] + MORE_BITS:

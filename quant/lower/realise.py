@@ -24,6 +24,7 @@ from .inputs import canonical
 from .layout import MAX_ELEMENTS, element_wise, in_own_layout, own_shape
 from .oneint import is_joined, made_apart
 from .qdq import Quantized, closed
+from .rounding import is_rounded, rounded
 from .tensors import Act, Carrier, fresh, per_channel, spread, straight
 
 
@@ -34,6 +35,8 @@ def integers_of(ctx: Context, act: Act, *, even: bool = True) -> Act:
     """
     while is_joined(act):
         act = made_apart(act)
+    while is_rounded(act):
+        act = rounded(ctx, act)
     if any(isinstance(function, Quantized) for function in act.chain):
         act = closed(ctx, act)
     act = ctx.settled(act)

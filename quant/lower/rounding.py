@@ -1,0 +1,116 @@
+"""Round, Floor and Ceil: quantizers that someone wrote out, as ``Mul(Clip(Round(Div(x, s)), lo, hi), s)``.
+
+The rounding stays open, as a function on the chain; a quantizer behind it follows it through.  An operator that wants
+integers closes it to the levels that occur, of which the clips behind it leave those between their bounds.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Any
+
+from .chain import ALL, NONE, Clip, Function, Half, Linear
+from .close import close
+from .columns import extent
+from .context import Context
+from .errors import LoweringError
+from .exact import ONE, ZERO, filled
+from .node import OnnxNode, lowers
+from .quantizers import round_exactly
+from .steps import ROUNDINGS, Steps
+from .tensors import Act, Source
+
+_MODES = {"Round": "ROUND", "Floor": "FLOOR", "Ceil": "CEIL"}
+MAX_LEVELS = 2**16
+
+
+@dataclass(frozen=True, eq=False)
+class Rounded(Function):
+    """The nearest integer (half to even), the one below, or the one above: `mode` as QONNX names it."""
+
+    mode: str = "ROUND"
+
+    def direction(self, *constants: Any) -> int:
+        return 1
+
+    def at(self, x: Fraction, *constants: Any) -> Fraction:
+        return Fraction(round_exactly(x, self.mode))
+
+    def inverse(self, half: Half, *constants: Any) -> Half:
+        if half.kind in ("all", "none"):
+            return half
+        if half.kind in ("le", "lt"):
+            rest = self.inverse(Half("gt" if half.kind == "le" else "ge", half.bound))
+            return {"all": NONE, "none": ALL, "ge": Half("lt", rest.bound), "gt": Half("le", rest.bound)}[rest.kind]
+        level = math.ceil(half.bound) + int(half.kind == "gt" and half.bound.denominator == 1)
+        return ROUNDINGS[self.mode](level)
+
+
+@lowers(*_MODES)
+def _round(ctx: Context, node: OnnxNode) -> Act:
+    return node.act().then(Rounded((), _MODES[node.op_type]))
+
+
+def is_rounded(act: Act) -> bool:
+    """True if there is a rounding on the activation's chain."""
+    return any(isinstance(function, Rounded) for function in act.chain)
+
+
+def rounded(ctx: Context, act: Act) -> Act:
+    """The activation with its last rounding closed to integers; what follows stays on its chain.
+
+    Raises
+    ------
+    LoweringError
+        If it has more than 65,536 levels, or reads the network's float input and no clip bounds it.
+    """
+    position = max(i for i, function in enumerate(act.chain) if isinstance(function, Rounded))
+    function, later = act.chain[position], list(act.chain[position + 1:])
+    assert isinstance(function, Rounded)
+    before = replace(act, chain=act.chain[:position])
+    low, high, later = _between_clips(later)
+    if not (isinstance(act.carrier, Source) and act.carrier.spec is None):
+        least, most = extent(ctx, before)
+        low = max(math.floor(least), low) if low is not None else math.floor(least)
+        high = min(math.ceil(most), high) if high is not None else math.ceil(most)
+    if low is None or high is None or high - low >= MAX_LEVELS:
+        what = "any integer" if low is None or high is None else f"{high - low + 1} integers"
+        raise LoweringError(f"it rounds to {what}; clip the rounded values to at most {MAX_LEVELS} levels before anything else "
+                            "reads them")
+    high = max(high, low + 1)
+    rank = len(act.shape)
+    one, zero = filled(ONE, rank), filled(ZERO, rank)
+    bounds = [ROUNDINGS[function.mode](level) for level in range(low + 1, high + 1)]
+    made = close(ctx, before, Steps(one, zero, low, [bounds], filled(0, rank), one, zero))
+    for one_more in later:
+        made = made.linear(*one_more.params) if isinstance(one_more, Linear) else made.then(one_more)
+    return made
+
+
+def _between_clips(later: list[Function]) -> tuple[int | None, int | None, list[Function]]:
+    """The levels between which the clips behind a rounding leave it unchanged, and what remains of the chain.
+
+    A clip whose bounds are levels goes away, for the levels end there.
+    """
+    low: int | None = None
+    high: int | None = None
+    kept: list[Function] = []
+    factor, summand = ONE, ZERO
+    for n, function in enumerate(later):
+        if any(param.size != 1 for param in function.params):
+            return low, high, [*kept, *later[n:]]
+        if isinstance(function, Linear):
+            factor, summand = factor * function.params[0].item(), summand * function.params[0].item() + function.params[1].item()
+            kept.append(function)
+        elif isinstance(function, Clip) and factor > 0:
+            least, most = (None if one.item() is None else (one.item() - summand) / factor for one in function.params)
+            if any(end is not None and end.denominator != 1 for end in (least, most)) or \
+                    (least is not None and most is not None and least >= most):
+                return low, high, [*kept, *later[n:]]
+            low = low if least is None else int(least) if low is None else max(low, int(least))
+            high = high if most is None else int(most) if high is None else min(high, int(most))
+        else:
+            return low, high, [*kept, *later[n:]]
+    return low, high, kept
