@@ -55,8 +55,8 @@ def lower(model: str | Path | Any, *, input: str | None = None, argmax: bool = F
     argmax : bool
         End with the index of the greatest output.
     semantics : str
-        Whose arithmetic a QDQ or QLinear model's integers reproduce: ``exact``, ``onnxruntime``, ``tflite`` or
-        ``tflite-single``.
+        Whose arithmetic a QDQ or QLinear model's integers reproduce: ``exact``, ``onnxruntime``,
+        ``onnxruntime-int8``, ``tflite`` or ``tflite-single``.
     """
     return lower_network(model, input_spec=input, argmax=argmax, semantics=semantics)
 

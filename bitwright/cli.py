@@ -65,7 +65,7 @@ def lower(
                                                help="Integers that stand for the float input, e.g. `u8/255`.")] = None,
     argmax: Annotated[bool, typer.Option("--argmax", help="End with the index of the greatest output.")] = False,
     semantics: Annotated[str, typer.Option("--semantics", help="Whose arithmetic a QDQ or QLinear model's integers reproduce: "
-                                           "exact, onnxruntime, tflite or tflite-single.")] = "exact",
+                                           "exact, onnxruntime, onnxruntime-int8, tflite or tflite-single.")] = "exact",
     explain: Annotated[bool, typer.Option("--explain", help="List every problem of the model instead of the first.")] = False,
     json_: Json = False,
 ) -> None:

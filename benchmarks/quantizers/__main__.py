@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from .rows import Row
 
 EPOCHS = 10
+HEADINGS = ["method", "source", "bits of weights", "of activations", "training", "torch %", "integers %", "logits that differ",
+            "float rounding", "inexact", "bytes of weights", "of activations", "training s"]
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -36,8 +38,10 @@ def parsed(arguments: Sequence[str] | None, names: Sequence[str]) -> argparse.Na
     parser.add_argument("--only", nargs="+", metavar="NAME", choices=names, help=f"methods to take: {', '.join(names)}")
     parser.add_argument("--epochs", type=int, default=EPOCHS, help="passes over the train digits (default %(default)s)")
     parser.add_argument("--jobs", type=int, default=2, help="processes, of one thread each (default %(default)s)")
-    parser.add_argument("--json", action="store_true", help="print a line of JSON for each row, as soon as it is there, "
-                                                                "instead of a table")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--markdown", action="store_true", help="print the table as Markdown")
+    form.add_argument("--json", action="store_true", help="print a line of JSON for each row, as soon as it is there, "
+                                                           "instead of a table")
     options = parser.parse_args(arguments)
     if options.epochs < 1 or options.jobs < 1:
         parser.error("--epochs and --jobs must be 1 or more")
@@ -75,22 +79,33 @@ def rows_of(names: Sequence[str], epochs: int, jobs: int) -> Iterator[Row]:
             yield row
 
 
-def table_of(rows: Sequence[Row], epochs: int, seconds: float) -> Table:
+def cells(row: Row) -> list[str]:
+    """What the table says of a row, under `HEADINGS`."""
+    found = row.measured
+    counts = [""] * 4  # of the float network there are no integers
+    if found.ir_percent is not None:
+        counts = [f"{found.ir_percent:.1f}", f"{found.differing:,}", f"{found.rounded:,}", f"{found.inexact:,}"]
+    sizes = [f"{one.float32:,} -> {one.quantized:,}" for one in (row.weights, row.activations)]
+    return [row.method, row.source, row.weight_bits, row.activation_bits, row.training, f"{found.torch_percent:.1f}",
+            *counts, *sizes, f"{row.training_seconds:.0f}"]
+
+
+def table_of(rows: Sequence[Row], title: str) -> Table:
+    """For a terminal."""
     from rich.table import Table
 
-    table = Table(title=f"quantizers on 1,000 real digits, {epochs} epochs, {seconds / 60:.0f} minutes in all")
-    for heading in ("method", "source", "bits of weights", "of activations", "training", "torch %", "IR %", "logits that differ",
-                    "float rounding", "inexact", "bytes of weights", "of activations", "training s"):
+    table = Table(title=title)
+    for heading in HEADINGS:
         table.add_column(heading, justify="left" if heading in ("method", "source", "training") else "right")
     for row in rows:
-        one = row.measured
-        counts = [""] * 4  # of the float network there are no integers
-        if one.ir_percent is not None:
-            counts = [f"{one.ir_percent:.1f}", f"{one.differing:,}", f"{one.rounded:,}", f"{one.inexact:,}"]
-        table.add_row(row.method, row.source, row.weight_bits, row.activation_bits, row.training, f"{one.torch_percent:.1f}",
-                      *counts, *(f"{sizes.float32:,} -> {sizes.quantized:,}" for sizes in (row.weights, row.activations)),
-                      f"{row.training_seconds:.0f}")
+        table.add_row(*cells(row))
     return table
+
+
+def markdown_of(rows: Sequence[Row]) -> str:
+    """For docs/quantizers.md."""
+    lines = [HEADINGS, ["---"] * len(HEADINGS), *(cells(row) for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -110,9 +125,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         rows.append(row)
         if options.json:
             print(json.dumps(row.as_dict()), flush=True)
-    if not options.json:
-        rows.sort(key=lambda row: names.index(row.method))
-        Console(width=None if sys.stdout.isatty() else 240).print(table_of(rows, options.epochs, time.monotonic() - started))
+    rows.sort(key=lambda row: names.index(row.method))
+    title = f"quantizers on 1,000 real digits, {options.epochs} epochs, {(time.monotonic() - started) / 60:.0f} minutes in all"
+    if options.markdown:
+        print(f"{title}\n\n{markdown_of(rows)}")
+    elif not options.json:
+        Console(width=None if sys.stdout.isatty() else 240).print(table_of(rows, title))
     return 1 if any(row.measured.inexact or row.measured.differing != row.measured.rounded for row in rows) else 0
 
 

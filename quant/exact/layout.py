@@ -17,6 +17,7 @@ from .rational import (
     ExactError,
     Rational,
     add,
+    bordered,
     broadcast,
     common,
     moved,
@@ -158,7 +159,7 @@ def _pad(node: Node) -> Rational:
         raise ExactError("has negative pads, which are not supported")
     widths = [(0, 0), *((pads[i], pads[i + rank]) for i in range(rank))]
     unit = np.pad(x.unit, [width if size > 1 else (0, 0) for width, size in zip(widths, x.unit.shape, strict=True)], mode="edge")
-    made = Rational(np.pad(x.integers, widths), unit, x.kind)
+    made = Rational(bordered(x.integers, widths), unit, x.kind)
     value = node.input(2).fractions().ravel()[0] if node.has(2) else node.number("value", 0.0)
     if value == 0:
         return made

@@ -48,8 +48,6 @@ def _bipolar(node: Node) -> Rational:
 @computes("Trunc", orderly=True)
 def _trunc(node: Node) -> Rational:
     constants = [node.input(i) for i in range(1, len(node.inputs))]
-    if len(constants) == 5:
-        del constants[2]  # version 2 does not use its input bit width
     return quantizers.trunc(node.input(), constants, mode=node.attribute("rounding_mode", "FLOOR"), **_flags(node))
 
 

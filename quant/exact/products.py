@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .rational import Array, Rational, Shape, Units, broadcast, compact, each, magnitude, objects, uniform
+from .rational import Array, Rational, Shape, Units, bordered, broadcast, compact, each, magnitude, objects, uniform
 
 _EXACT_BITS = 53  # of a float64
 
@@ -91,7 +91,7 @@ def padded(integers: Array, pads: Shape, value: int = 0) -> Array:
     """Spatial axes, the last ones, with a constant around them; negative pads cut off."""
     rank = len(pads) // 2
     widths = [(0, 0)] * (integers.ndim - rank) + [(max(pads[i], 0), max(pads[i + rank], 0)) for i in range(rank)]
-    wide = np.pad(integers, widths, constant_values=value) if any(pads) else integers
+    wide = bordered(integers, widths, value)
     cuts: Any = (..., *(slice(max(-pads[i], 0), wide.shape[wide.ndim - rank + i] - max(-pads[i + rank], 0)) for i in range(rank)))
     return np.asarray(wide[cuts])
 

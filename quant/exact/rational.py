@@ -7,7 +7,7 @@ once.  Integers are int64 where they fit and Python's own otherwise; nothing is 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import reduce
@@ -260,6 +260,14 @@ def moved(t: Rational, move: Callable[[Array], Array]) -> Rational:
         if turned.shape[axis] > 1 and (turned == first).all():
             turned = first
     return Rational(integers, t.unit.ravel()[turned], t.kind)
+
+
+def bordered(integers: Array, widths: Sequence[tuple[int, int]], value: int = 0) -> Array:
+    """With a constant around it; numpy's own `pad` would put numpy's bounded integers into an object array."""
+    made = np.full([before + size + after for size, (before, after) in zip(integers.shape, widths, strict=True)], value,
+                   integers.dtype)
+    made[tuple(slice(before, before + size) for size, (before, _) in zip(integers.shape, widths, strict=True))] = integers
+    return made
 
 
 def stacked(parts: list[Rational], axis: int) -> Rational:

@@ -10,6 +10,7 @@ Where things are:
   `quantizers`, `elementwise`, `products`, `moves`, `joins`, `decide`, `fold` (constants)
 - `qlinear`, `qjoins`  QLinear operators
 - `semantics*`, `runtimes`  whose arithmetic they have; `fuse`, `fusegraph`  which nodes of a QDQ model a runtime fuses to them
+- `leftovers`, `qfloat`  what onnxruntime leaves in float32 between 8-bit integers
 - `chain`      exact element-wise functions; `steps` quantizers as step functions; `close` brings both to thresholds
 - `grid`       weights as integers
 - `layout`     channels first to channels last

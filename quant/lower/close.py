@@ -25,7 +25,7 @@ from intir.ranges import Range
 from intir.types import IntType
 
 from .chain import ALL, NONE, Half
-from .columns import Column, columns_of, in_columns
+from .columns import Column, WholeBounds, columns_of, in_columns
 from .context import Context
 from .encoding import Levels, encoding
 from .errors import LoweringError
@@ -122,7 +122,10 @@ def _thresholds(columns: list[Column], proven: Range) -> Ints:
         step = proven.type.step
     else:
         step = proven.step
-    table = [column.least_integers(low, high, step) for column, low, high in zip(columns, lows, highs, strict=True)]
+    whole = {id(column.bounds): column.bounds for column in columns}
+    prepared = {key: WholeBounds.of(bounds) for key, bounds in whole.items()}
+    table = [column.least_integers(low, high, step, prepared[id(column.bounds)])
+             for column, low, high in zip(columns, lows, highs, strict=True)]
     return np.array(table, np.int64)
 
 

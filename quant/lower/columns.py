@@ -15,12 +15,33 @@ from intir.ranges import Range
 from .chain import TABULATED, Clip, Function, Half, Linear
 from .context import Context
 from .errors import LoweringError
-from .exact import ONE, ceil_div, objects
+from .exact import ONE, Ints, ceil_div, objects
 from .layout import MAX_ELEMENTS, element_wise, in_own_layout
 from .smooth import Smooth
 from .steps import Steps
 from .tabulate import domain_of
 from .tensors import Act, Carrier, Shape, per_channel
+
+
+MAX_BOUNDS = 2**22  #: of a quantizer, over all channels
+
+
+@dataclass(frozen=True)
+class WholeBounds:
+    """Boundaries as integers over one denominator; each is reached from itself on if closed, else from what lies above."""
+
+    numerators: list[int]
+    unit: int
+    closed: list[bool]
+
+    @classmethod
+    def of(cls, bounds: list[Half]) -> WholeBounds | None:
+        """None if not all of them are finite and rise."""
+        if any(one.kind not in ("ge", "gt") for one in bounds):
+            return None
+        unit = math.lcm(*{one.bound.denominator for one in bounds})
+        return cls([one.bound.numerator * (unit // one.bound.denominator) for one in bounds], unit,
+                   [one.kind == "ge" for one in bounds])
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,24 +97,22 @@ class Column:
         """True if it has a function whose inverse is known only within an enclosure."""
         return any(isinstance(function, Smooth) for function, _ in self.functions)
 
-    def least_integers(self, lo: int, hi: int, step: int) -> list[int]:
-        """`least_integer` for every boundary.
+    def least_integers(self, lo: int, hi: int, step: int, whole: WholeBounds | None) -> Ints:
+        """`least_integer` for every boundary; `whole` are the boundaries, prepared once for all columns that share them.
 
         Behind a rising linear function, by far the most common, it takes integers alone: 16-bit quantizers have 65,535
         boundaries.
         """
         line = self.line
-        if line is None or any(bound.kind not in ("ge", "gt") for bound in self.bounds):
-            return [self.least_integer(bound, lo, hi, step) for bound in self.bounds]
+        if line is None or whole is None:
+            return np.array([self.least_integer(bound, lo, hi, step) for bound in self.bounds], np.int64)
         slope, summand = line
-        found, steps = [], (hi - lo) // step + 1
-        for bound in self.bounds:
-            low, high = bound.bound.numerator, bound.bound.denominator
-            top = (low * summand.denominator - summand.numerator * high) * slope.denominator
-            bottom = high * summand.denominator * slope.numerator
-            least = -(-top // bottom) if bound.kind == "ge" else top // bottom + 1
-            found.append(lo + min(max(-((lo - least) // step), 0), steps) * step)
-        return found
+        factor = summand.denominator * slope.denominator
+        start, bottom = summand.numerator * whole.unit * slope.denominator, whole.unit * summand.denominator * slope.numerator
+        beyond = hi + step
+        least = [min(max(-((start - factor * one) // bottom) if closed else (factor * one - start) // bottom + 1, lo), beyond)
+                 for one, closed in zip(whole.numerators, whole.closed, strict=True)]
+        return np.asarray(lo + -((lo - np.array(least, np.int64)) // step) * step)
 
     @property
     def line(self) -> tuple[Fraction, Fraction] | None:
@@ -147,6 +166,9 @@ def columns_of(act: Act, steps: Steps, shape: Shape = ()) -> list[Column] | None
     if group is None:
         return None
     count = max(len(group), *(len(part) for _, parts in vectors for part in parts))  # type: ignore[arg-type]
+    if count * len(steps.bounds[0]) > MAX_BOUNDS:
+        raise LoweringError(f"it has {len(steps.bounds[0]) + 1} levels for each of {count} channels, and at most {MAX_BOUNDS} "
+                            "boundaries can be computed; use fewer bits, or one scale for all channels")
 
     def pick(vector: Any, c: int) -> Any:
         return vector[c if len(vector) > 1 else 0]

@@ -25,6 +25,7 @@ from .tensors import Act
 _BITS = mpmath.MPContext()
 _BITS.prec = 320
 SLACK = Fraction(1, 2**240)
+MAX_EXPONENT = 2**18  #: of a value in base 2; the exponential of 180,000 fits
 
 Value = Callable[[Any], Any]
 
@@ -33,6 +34,9 @@ def enclosure(function: Value, x: Fraction) -> tuple[Fraction, Fraction]:
     """Bounds, 240 bits close, of a function of mpmath's numbers at a rational argument."""
     result = function(_BITS.mpf(x.numerator) / x.denominator)
     sign, mantissa, exponent, _ = result._mpf_
+    if abs(exponent) > MAX_EXPONENT:
+        raise LoweringError(f"its value at {float(x):g}, which its input can be, is beyond 2**{MAX_EXPONENT} or as close to 0; "
+                            "clip or quantize its input to smaller numbers")
     value = Fraction(-int(mantissa) if sign else int(mantissa)) * Fraction(2) ** int(exponent)
     slack = SLACK * max(abs(value), SLACK)
     return value - slack, value + slack

@@ -15,12 +15,12 @@ from onnx import ModelProto, NodeProto, TensorProto, helper
 
 from .errors import Problem
 from .fusegraph import MOVES, FuseGraph, Params, attribute
+from .leftovers import EIGHT_BIT, absorb
 from .load import label
 from .semantics import Semantics
 
 #: Through these onnxruntime moves quantizers and dequantizers.
 _PROPAGATED = ("MaxPool", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Slice")
-_EIGHT_BIT = (TensorProto.UINT8, TensorProto.INT8)
 _UNARY = ("AveragePool", "LeakyRelu", "GlobalAveragePool", "Sigmoid", "Softmax")
 #: Operators on integers, and those that end a network without computing on its values.
 _ENDS = ("Softmax", "ArgMax", "TopK", "LogSoftmax")
@@ -37,15 +37,16 @@ def fused(model: ModelProto, semantics: Semantics) -> tuple[ModelProto, list[Pro
     """
     graph = FuseGraph(model)
     graph.fold_constants()
+    fuser = _Fuser(graph, semantics.is_stock, semantics.keeps_int8)
+    pairs = fuser.double_pairs() if fuser.stock else []
     graph.single_readers()
-    fuser = _Fuser(graph, semantics.name == "onnxruntime")
     fuser.propagate()
-    if fuser.stock:
+    if fuser.stock and not fuser.int8:
         fuser.to_uint8()
     for node in graph.in_order():
         fuser.fuse(node)
-    fuser.regions()
-    return graph.model(), fuser.left()
+    absorb(graph, fuser.stock)
+    return graph.model(), pairs or fuser.left()
 
 
 @dataclass
@@ -60,12 +61,31 @@ class _Group:
 
 
 class _Fuser:
-    def __init__(self, graph: FuseGraph, stock: bool) -> None:
+    def __init__(self, graph: FuseGraph, stock: bool, int8: bool) -> None:
         self.graph = graph
         self.stock = stock
+        self.int8 = int8
         self.why: dict[str, str] = {}
+        self.mixed: set[str] = set()  #: names of nodes whose types have no kernel, all of 8 bits
 
     # passes in front
+
+    def double_pairs(self) -> list[Problem]:
+        """Two pairs of quantizer and dequantizer in a row: onnxruntime makes one of them, with a scale of its own."""
+        graph, problems = self.graph, []
+        for q in graph.in_order():
+            dq = graph.maker(q.input[0]) if q.op_type == "QuantizeLinear" else None
+            first = graph.maker(dq.input[0]) if dq is not None and dq.op_type == "DequantizeLinear" else None
+            if dq is None or first is None or first.op_type != "QuantizeLinear" or graph.same_params(dq, q) or \
+                    graph.kind(first.output[0]) != graph.kind(q.output[0]) or \
+                    any(graph.sole(name) is None for name in (first.output[0], dq.output[0])) or \
+                    all(one.op_type != "DequantizeLinear" for one in graph.readers(q.output[0])):
+                continue
+            message = (f"node '{label(q)}' (QuantizeLinear): it quantizes again what '{label(first)}' quantized with another scale "
+                       "or zero point, and onnxruntime makes one pair with a third scale of the two; leave one of them out, or "
+                       "lower with exact semantics")
+            problems.append(Problem(label(q), q.op_type, message))
+        return problems
 
     def propagate(self) -> None:
         """QuantizeLinear up and DequantizeLinear down through moves."""
@@ -125,7 +145,8 @@ class _Fuser:
             return None
         output, clip = node.output[0], None
         reader = graph.sole(output)
-        if reader is not None and reader.op_type in ("Relu", "Clip") and graph.sole(reader.output[0]) is not None:
+        if reader is not None and reader.op_type in ("Relu", "Clip") and graph.is_fixed(reader) and \
+                graph.sole(reader.output[0]) is not None:
             clip, output = reader, reader.output[0]
             reader = graph.sole(output)
         if reader is None or reader.op_type != "QuantizeLinear":
@@ -162,10 +183,21 @@ class _Fuser:
         kinds = set(self._kinds(group))
         if not self.stock:
             return True
-        if len(kinds) == 1 and kinds <= set(_EIGHT_BIT):
+        if len(kinds) == 1 and kinds <= set(EIGHT_BIT):
             return True
-        self.why[group.target.name] = _types(self._kinds(group))
+        self._unfit(group, self._kinds(group))
         return False
+
+    def _unfit(self, group: _Group, kinds: tuple[int, ...]) -> None:
+        names = " x ".join(TensorProto.DataType.Name(kind).lower() for kind in kinds)
+        self.why[group.target.name] = f"it has none for the types {names}"
+        if TensorProto.INT8 in kinds and set(kinds) <= set(EIGHT_BIT):
+            self.mixed.add(group.target.name)
+            self.why[group.target.name] += "; an int8 tensor becomes uint8 only where a single DequantizeLinear reads it"
+
+    def _multiplies(self, x: int, w: int) -> bool:
+        """True for the types of data and weights that onnxruntime's products take."""
+        return w in EIGHT_BIT and (x == TensorProto.UINT8 or (self.int8 and x == w == TensorProto.INT8))
 
     def _conv(self, group: _Group) -> None:
         x, w, *bias = group.inputs
@@ -173,18 +205,18 @@ class _Fuser:
         if group.quantizer is None:
             self.why[group.target.name] = "its output is not quantized"
             return
-        if self.stock and (x.kind != TensorProto.UINT8 or kinds[-1] != x.kind or w.kind not in _EIGHT_BIT):
-            self.why[group.target.name] = _types((x.kind, w.kind, kinds[-1]))
+        if self.stock and not (self._multiplies(x.kind, w.kind) and kinds[-1] == x.kind):
+            self._unfit(group, (x.kind, w.kind, kinds[-1]))
             return
         self._replace(group, "QLinearConv", "", [*x.names, *w.names, *self._out(group), *[one.names[0] for one in bias]])
 
     def _gemm(self, group: _Group) -> None:
         a, b, *bias = group.inputs
         kinds = (a.kind, b.kind, *self._kinds(group)[len(group.inputs):])
-        fits = a.kind in _EIGHT_BIT and b.kind in _EIGHT_BIT and kinds[-1] == a.kind if group.quantizer is not None else \
-            a.kind in _EIGHT_BIT and b.kind in _EIGHT_BIT
+        fits = a.kind in EIGHT_BIT and b.kind in EIGHT_BIT and kinds[-1] == a.kind if group.quantizer is not None else \
+            a.kind in EIGHT_BIT and b.kind in EIGHT_BIT
         if self.stock and (not fits or (a.kind == TensorProto.INT8 and b.kind != a.kind)):
-            self.why[group.target.name] = _types(kinds)
+            self._unfit(group, kinds)
             return
         if bias and float(attribute(group.target, "beta", 1.0)) != 1.0:
             self.why[group.target.name] = "its beta is not 1"
@@ -195,9 +227,8 @@ class _Fuser:
     def _matmul(self, group: _Group) -> None:
         a, b = group.inputs
         kinds = self._kinds(group)
-        if self.stock and (a.kind != TensorProto.UINT8 or b.kind not in _EIGHT_BIT or
-                           (group.quantizer is not None and kinds[-1] != a.kind)):
-            self.why[group.target.name] = _types(kinds)
+        if self.stock and not (self._multiplies(a.kind, b.kind) and (group.quantizer is None or kinds[-1] == a.kind)):
+            self._unfit(group, kinds)
             return
         if group.quantizer is not None:
             self._replace(group, "QLinearMatMul", "", [*a.names, *b.names, *self._out(group)])
@@ -211,9 +242,13 @@ class _Fuser:
             self._replace(group, f"QLinear{group.target.op_type}", "com.microsoft", [*a.names, *b.names, *self._out(group)])
 
     def _unary(self, group: _Group) -> None:
-        if group.quantizer is not None and self._alike(group):
-            names = [*group.inputs[0].names, *self._out(group)]
-            self._replace(group, f"QLinear{group.target.op_type}", "com.microsoft", names)
+        if group.quantizer is None:
+            return
+        names, op_type = [*group.inputs[0].names, *self._out(group)], group.target.op_type
+        if self._alike(group):
+            self._replace(group, f"QLinear{op_type}", "com.microsoft", names)
+        elif op_type in ("AveragePool", "GlobalAveragePool") and set(self._kinds(group)) <= set(EIGHT_BIT):
+            self._replace(group, f"{'QLinear' if op_type == 'AveragePool' else 'Float32'}{op_type}", "com.microsoft", names)
 
     def _mean(self, group: _Group) -> None:
         """No kernel of its own, but a mean of integers: the lowering accepts it where every float32 sum rounds the same way."""
@@ -269,42 +304,6 @@ class _Fuser:
 
     # what is left
 
-    def regions(self) -> None:
-        """Dequantized values that are only moved or rectified before they are quantized again: one table of integers."""
-        graph = self.graph
-        for q in [node for node in graph.in_order() if node.op_type == "QuantizeLinear" and graph.per_tensor(node)]:
-            path: list[NodeProto] = []
-            at = graph.maker(q.input[0])
-            while at is not None and at.op_type in (*MOVES, "MaxPool", "Relu") and len(at.output) == 1:
-                path.append(at)
-                at = graph.maker(at.input[0])
-            if at is None or at.op_type != "DequantizeLinear" or not graph.per_tensor(at) or graph.is_const(at.input[0]):
-                continue
-            params, relu = graph.params(at), any(one.op_type == "Relu" for one in path)
-            names = [*params.names, *graph.params(q).names[1:]]
-            name = names[0]
-            moved = [one for one in reversed(path) if one.op_type != "Relu"]
-            same = not relu and graph.same_params(at, q) and params.kind == graph.kind(q.output[0])
-            if not same:
-                table = graph.unique(f"{q.output[0]}_table") if moved else q.output[0]
-                op = "QLinearLeakyRelu" if relu else "QLinearConcat"
-                inputs = names if relu else [*names[3:], *names[:3]]
-                made = helper.make_node(op, inputs, [table], name=label(q), domain="com.microsoft",
-                                        **({"alpha": 0.0} if relu else {"axis": 1}))
-                graph.add(made)
-                name = table
-            for i, one in enumerate(moved):
-                copy = NodeProto()
-                copy.CopyFrom(one)
-                copy.input[0] = name
-                name = q.output[0] if i == len(moved) - 1 else graph.unique(f"{one.output[0]}_int")
-                copy.output[0] = name
-                graph.add(copy)
-            graph.remove(q)
-            if same and not moved:
-                graph.rename(q.output[0], name)
-        graph.sweep()
-
     def left(self) -> list[Problem]:
         """The nodes that compute on float32 values: everything but quantizers of the input and what ends the network."""
         graph = self.graph
@@ -334,12 +333,13 @@ class _Fuser:
     def _problem(self, node: NodeProto) -> Problem:
         runtime = "onnxruntime" if self.stock else "TFLite"
         why = self.why.get(node.name, "")
+        mend = "quantize its inputs and its output with one scale each"
+        if self.stock:
+            mend = "quantize its inputs and its output as uint8 with one scale each"
+            if not self.int8 and node.name in self.mixed:
+                mend += ", or run onnxruntime with its session option session.qdqisint8allowed = 1 and lower with semantics " \
+                        "onnxruntime-int8"
         message = (f"node '{label(node)}' ({node.op_type}): {runtime} has no quantized kernel for it here and computes it in "
-                   f"float32{f' ({why})' if why else ''}, which no integer reproduces exactly; quantize its inputs and its output "
-                   f"{'as uint8 ' if self.stock else ''}with one scale each, or lower with exact semantics")
+                   f"float32{f' ({why})' if why else ''}, which no integer reproduces exactly; {mend}, or lower with "
+                   "exact semantics")
         return Problem(label(node), node.op_type, message)
-
-
-def _types(kinds: tuple[int, ...]) -> str:
-    names = " x ".join(TensorProto.DataType.Name(kind).lower() for kind in kinds)
-    return f"it has none for the types {names}; an int8 tensor becomes uint8 only where a single DequantizeLinear reads it"

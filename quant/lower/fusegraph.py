@@ -17,8 +17,9 @@ MOVES = ("Reshape", "Transpose", "Squeeze", "Unsqueeze", "Slice", "Flatten", "Id
          "DepthToSpace", "SpaceToDepth")
 _INT_KINDS = {np.dtype(np.uint8): TensorProto.UINT8, np.dtype(np.int8): TensorProto.INT8, np.dtype(np.uint16): TensorProto.UINT16,
               np.dtype(np.int16): TensorProto.INT16, np.dtype(np.int32): TensorProto.INT32}
-#: Where a QLinear operator has the zero point of its output.
-_OUTPUT_ZERO = {"QLinearConv": 7, "QLinearMatMul": 7, "QGemm": 8, "QLinearAdd": 7, "QLinearMul": 7, "QLinearConcat": 1}
+#: Where a QLinear operator, or one of `leftovers`, has the zero point of its output.
+_OUTPUT_ZERO = {"QLinearConv": 7, "QLinearMatMul": 7, "QGemm": 8, "QLinearAdd": 7, "QLinearMul": 7, "QLinearConcat": 1,
+                "Float32Add": 7, "Float32Sub": 7, "Float32Mul": 7}
 
 
 @dataclass(frozen=True)
@@ -276,7 +277,7 @@ class FuseGraph:
                     name = node.input[2]
                     continue
                 return int(attribute(node, "output_dtype", 0)) or int(TensorProto.UINT8)
-            if node.op_type.startswith(("QLinear", "QGemm")):
+            if node.op_type.startswith(("QLinear", "QGemm", "Float32")):
                 at = _OUTPUT_ZERO.get(node.op_type, 4)
                 if at >= len(node.input) or not node.input[at]:
                     return int(TensorProto.UINT8)
@@ -288,6 +289,10 @@ class FuseGraph:
     def is_float(self, node: NodeProto) -> bool:
         """True for a quantized product whose result is not quantized."""
         return node.op_type == "MatMulIntegerToFloat" or len(node.input) < 9
+
+    def is_fixed(self, node: NodeProto) -> bool:
+        """True if all inputs but the first are constants, as the bounds of a Clip."""
+        return all(self.const(name) is not None for name in node.input[1:] if name)
 
     def clip_bounds(self, clip: NodeProto) -> tuple[float | None, float | None]:
         """Bounds of a Relu or a Clip."""

@@ -12,6 +12,7 @@ from . import (
     pools,
     products,
     qdq,
+    qfloat,
     qjoins,
     qlinear,
     quantizers,
@@ -22,6 +23,6 @@ from . import (
 )
 
 __all__ = [
-    "conv", "curves", "decide", "elementwise", "fold", "images", "joins", "moves", "pools", "products", "qdq", "qjoins",
-    "qlinear", "quantizers", "reductions", "rounding", "smooth", "trunc",
+    "conv", "curves", "decide", "elementwise", "fold", "images", "joins", "moves", "pools", "products", "qdq", "qfloat",
+    "qjoins", "qlinear", "quantizers", "reductions", "rounding", "smooth", "trunc",
 ]

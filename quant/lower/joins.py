@@ -20,7 +20,7 @@ from .inputs import canonical
 from .layout import in_own_layout
 from .node import OnnxNode, lowers
 from .oneint import of_one_integer
-from .realise import channels_of, integers_of, on_grid, zero_based
+from .realise import channels_of, on_grid, own_integers, zero_based
 from .tensors import Act, Carrier, Shape, fresh, spread
 
 
@@ -37,7 +37,7 @@ def _add(ctx: Context, node: OnnxNode) -> Act:
 
 def added(ctx: Context, name: str, a: Act, b: Act, sign: int) -> Act:
     """``a + sign * b``, on the greatest unit that both have in common; `name` is for the trail."""
-    a, b = (in_own_layout(ctx, integers_of(ctx, one)) for one in (a, b))
+    a, b = (own_integers(ctx, one) for one in (a, b))
     shape = _joined(a, b)
     a, (sa, oa) = channels_of(ctx, a, a.scale, a.offset)
     b, (sb, ob) = channels_of(ctx, b, b.scale, b.offset)
@@ -109,7 +109,7 @@ def _multiplied(ctx: Context, node: OnnxNode, a: Act, b: Act) -> Act:
 @lowers("Concat")
 def _concat(ctx: Context, node: OnnxNode) -> Act:
     """Along channels each keeps its own scale; along positions all are brought to one unit per channel."""
-    parts = [in_own_layout(ctx, integers_of(ctx, node.act(i))) for i in range(len(node.inputs))]
+    parts = [own_integers(ctx, node.act(i)) for i in range(len(node.inputs))]
     rank, axis = len(parts[0].shape), node.integer("axis", 1)
     axis = axis + rank if axis < 0 else axis
     sizes = {(*part.shape[:axis], *part.shape[axis + 1:]) for part in parts}
@@ -168,7 +168,7 @@ def _pad(ctx: Context, node: OnnxNode) -> Act:
     if str(node.attribute("mode", "constant")) != "constant":
         raise LoweringError(f"its mode is '{node.attribute('mode')}'; only constant padding is supported")
     value = node.const(2, "value").scalar("its value") if node.has(2) else Fraction(float(node.attribute("value", 0.0)))
-    act = in_own_layout(ctx, integers_of(ctx, act))
+    act = own_integers(ctx, act)
     at = filled(value, rank)
     act, (scale, offset, bases) = channels_of(ctx, act, act.scale, act.offset, at)
     integers = {(b - o) / s for b, o, s in zip(bases, offset, scale, strict=True)}

@@ -21,6 +21,7 @@ from .errors import LoweringError
 
 MAX_FILE_BYTES: Final = 2**31 - 1  # protobuf's own limit
 MAX_ELEMENTS: Final = 2**27  # of one constant; 128 Mi
+MAX_PARTS: Final = 2**17  # nodes or tensors of a graph
 MAX_ACTIVATION: Final = 2**24  # of one activation; 16 Mi
 #: Integer types that numpy has none for: least and greatest value.
 _NARROW: Final[dict[int, tuple[int, int]]] = {TensorProto.INT4: (-8, 7), TensorProto.UINT4: (0, 15)}
@@ -76,6 +77,10 @@ def _read(path: Path) -> ModelProto:
         raise LoweringError(f"'{path}' can't be read ({error.strerror}); check its permissions") from None
     except (DecodeError, RecursionError):
         raise LoweringError(f"'{path}' is truncated or no ONNX file ({size} bytes); export the network again") from None
+    most = max(len(part) for part in (model.graph.node, model.graph.initializer, model.graph.input, model.graph.output))
+    if most > MAX_PARTS:
+        raise LoweringError(f"'{path}' has a graph of {most} nodes, tensors, inputs or outputs, and the limit is {MAX_PARTS}; "
+                            "simplify the network")
     return model
 
 
@@ -105,9 +110,9 @@ def _external(tensor: TensorProto, folder: Path | None, where: str, most: int) -
         raise LoweringError(f"tensor '{where}' lies in the external file '{location}', but the model was given in memory; "
                             "pass the model's path, or load its data first")
     root = folder.resolve()
-    target = (folder / location).resolve()
+    target = (folder / location.replace("\0", "")).resolve()
     if not location or "\0" in location or os.path.isabs(location) or not target.is_relative_to(root):
-        raise LoweringError(f"tensor '{where}' points to external data '{location[:80]}' outside the model's folder; "
+        raise LoweringError(f"tensor '{where}' points to external data '{printable(location)}' outside the model's folder; "
                             "put the data beside the model")
     try:
         offset, length = int(entries.get("offset", 0)), int(entries.get("length", most))

@@ -92,7 +92,7 @@ def lower(path_or_model: str | os.PathLike[str] | ModelProto, *, input_spec: str
         End with the index of the greatest output; a Softmax at the end is dropped then.
     semantics : str
         Whose arithmetic a QDQ, QCDQ or QLinear model's integers reproduce: ``exact`` (the graph's, in rationals),
-        ``onnxruntime``, ``tflite`` or ``tflite-single``.
+        ``onnxruntime``, ``onnxruntime-int8``, ``tflite`` or ``tflite-single``.
 
     Raises
     ------

@@ -26,6 +26,8 @@ from .tensors import Act, Carrier, Source
 
 Interval = tuple[Fraction, Fraction]
 
+MAX_PARAMS = 2**8  #: of a join; joins of joins double them
+
 
 def _product(a: Interval, b: Interval) -> Interval:
     ends = [x * y for x in a for y in b]
@@ -132,6 +134,8 @@ def of_one_integer(ctx: Context, kind: str, a: Act, b: Act, apart: Callable[[], 
     if any(side.table is not None and side.table.shape[1] > 1 for side in sides):
         channel = objects(collapse(a.where % a.carrier.shape[-1]).astype(object))
     params = (channel, *(param for side in sides for function in side.functions for param in function.params))
+    if len(params) > MAX_PARAMS:
+        return None
     joined = Joined(params, kind, domain, (sides[0], sides[1]), cache(apart))
     one, zero = filled(Fraction(1), len(a.shape)), filled(Fraction(0), len(a.shape))
     return Act(Carrier.made(root, a.carrier.shape), a.where, one, zero, (joined,), (*a.trail, *b.trail))

@@ -54,7 +54,7 @@ class Entries(Function):
 def tabled(ctx: Context, operand: Operand, out: Output, function: Callable[[Ints], Ints]) -> Act:
     """Any function of an 8-bit integer without its zero point, evaluated as the runtime does, clamped to the output."""
     act = integers_of(ctx, operand.act)
-    low, high = _reach(ctx, act)
+    low, high = reach_of(ctx, act)
     levels = np.clip(function(np.arange(low, high + 1) - operand.zero), out.low, out.high)
     return close(ctx, act.then(Entries((), low, tuple(levels.tolist()))), _levels(out, len(act.shape)))
 
@@ -72,7 +72,8 @@ def _levels(out: Output, rank: int) -> Steps:
     return Steps(one, zero, out.low, [bounds], filled(0, rank), one, zero)
 
 
-def _reach(ctx: Context, act: Act) -> tuple[int, int]:
+def reach_of(ctx: Context, act: Act) -> tuple[int, int]:
+    """The least and the greatest integer that an activation of integers can take."""
     assert isinstance(act.carrier, Carrier)
     kind = ctx.range(act.carrier.name()).type
     ends = [scale * n + offset for scale in act.scale.ravel() for offset in act.offset.ravel() for n in (kind.lo, kind.hi)]
@@ -112,7 +113,7 @@ def _concat(ctx: Context, node: OnnxNode, parts: Operands) -> Act:
 # sums over positions
 
 
-@ruled("QLinearGlobalAveragePool", "QLinearReduceMean")
+@ruled("QLinearGlobalAveragePool", "QLinearReduceMean", "Float32GlobalAveragePool")
 def _global_pool(ctx: Context, node: OnnxNode, parts: Operands) -> Act:
     (x,) = parts.inputs
     drop = ("axes", "keepdims", "noop_with_empty_axes")
@@ -147,7 +148,7 @@ def _average_pool(ctx: Context, node: OnnxNode, parts: Operands) -> Act:
 
 
 def _sums(x: Operand, count: int, ctx: Context) -> tuple[int, int]:
-    low, high = _reach(ctx, integers_of(ctx, x.act))
+    low, high = reach_of(ctx, integers_of(ctx, x.act))
     return min((low - x.zero) * count, 0), max((high - x.zero) * count, 0)
 
 
@@ -172,7 +173,7 @@ def _add(ctx: Context, node: OnnxNode, parts: Operands) -> Act:
     if acts[0].shape != acts[1].shape:
         raise LoweringError(f"it adds tensors of shapes {acts[0].shape} and {acts[1].shape}; where one is repeated the runtime's "
                             "kernel rounds in another order, so bring both to one shape")
-    reach = [np.arange(low, high + 1) for low, high in (_reach(ctx, act) for act in acts)]
+    reach = [np.arange(low, high + 1) for low, high in (reach_of(ctx, act) for act in acts)]
     table, sides = ctx.semantics.added(reach[0] - a.zero, reach[1] - b.zero, (a.scale, a.zero), (b.scale, b.zero), parts.output)
     return summed(ctx, node, acts, reach, sides, np.clip(table, parts.output.low, parts.output.high), parts.output)
 
@@ -202,7 +203,7 @@ def summed(ctx: Context, node: OnnxNode, acts: list[Act], reach: list[Ints], sid
             else:
                 parts = [np.array([round(value * 2**bits) for value in side], np.int64) for side in sides]
             sums = parts[0][:, None] + parts[1]
-            bounds = _apart(sums, table, out)
+            bounds = separated(sums, table, out)
             if bounds is None:
                 continue
             candidate = linear, bits, parts, bounds
@@ -247,7 +248,7 @@ def summed(ctx: Context, node: OnnxNode, acts: list[Act], reach: list[Ints], sid
     return close(ctx, total, steps)
 
 
-def _apart(sums: Ints, table: Ints, out: Output) -> tuple[list[int], list[int]] | None:
+def separated(sums: Ints, table: Ints, out: Output) -> tuple[list[int], list[int]] | None:
     """For each level but the lowest the greatest sum below it and the least at or above it; None if they overlap."""
     count = out.high - out.low + 1
     far = 2**61

@@ -63,6 +63,14 @@ FORMS = {
     "QLinearLeakyRelu": Form("LeakyRelu", (0,), 3),
     "QLinearSigmoid": Form("Sigmoid", (0,), 3),
 }
+#: What `leftovers` makes; no operators of a runtime.
+FLOAT_FORMS = {
+    "Float32Table": Form("", (0,), 3),
+    "Float32Add": Form("", (0, 3), 6),
+    "Float32Sub": Form("", (0, 3), 6),
+    "Float32Mul": Form("", (0, 3), 6),
+    "Float32GlobalAveragePool": Form("", (0,), 3),
+}
 
 Ruled = Callable[[Context, OnnxNode, "Operands"], Act]
 #: Operator -> its lowering under a runtime's semantics.
@@ -156,7 +164,7 @@ class Operands:
 
 def operands_of(ctx: Context, node: OnnxNode) -> Operands:
     """Read a QLinear node's inputs."""
-    form = FORMS[node.op_type]
+    form = FORMS.get(node.op_type) or FLOAT_FORMS[node.op_type]
     positions = form.operands or tuple(range(2, len(node.inputs), 3))
     axis = form.weights_axis
     if node.op_type == "QGemm" and node.flag("transB"):
@@ -252,6 +260,13 @@ def _exact(ctx: Context, node: OnnxNode, parts: Operands) -> Act:
     out, rank = parts.out, len(act.shape)
     return act.then(Quantized(tuple(filled(Fraction(one), rank) for one in
                                     (Fraction(float(out.scale)), out.zero, out.low, out.high))))
+
+
+@lowers(*FLOAT_FORMS)
+def _float32(ctx: Context, node: OnnxNode) -> Act:
+    if not ctx.semantics.is_stock:
+        raise LoweringError(f"the operator {node.op_type} is not supported")
+    return RULED[node.op_type](ctx, node, operands_of(ctx, node))
 
 
 @ruled("QLinearConv", "QLinearMatMul", "QGemm")

@@ -45,7 +45,7 @@ def integers_of(ctx: Context, act: Act, *, even: bool = True) -> Act:
         if isinstance(function, Linear):
             act = act.linear(*function.params)
             continue
-        act = _evened(ctx, act)
+        act = evened(ctx, act)
         if isinstance(function, Clip):
             low, high = function.params
             act = _clipped(ctx, _clipped(ctx, act, low, rising=True), high, rising=False)
@@ -56,10 +56,16 @@ def integers_of(ctx: Context, act: Act, *, even: bool = True) -> Act:
         else:
             raise LoweringError("it reads values that no quantizer brought back to integers (behind "
                                 f"{', '.join(act.trail)}); put a Quant in between")
-    return _without_zero_scales(ctx, _evened(ctx, act) if even else act)
+    return _without_zero_scales(ctx, evened(ctx, act) if even else act)
 
 
-def _evened(ctx: Context, act: Act) -> Act:
+def own_integers(ctx: Context, act: Act) -> Act:
+    """`integers_of` in the IR's own layout, where each channel has one scale and one offset."""
+    act = in_own_layout(ctx, integers_of(ctx, act))
+    return in_own_layout(ctx, evened(ctx, act))
+
+
+def evened(ctx: Context, act: Act) -> Act:
     """Where scale or offset vary inside a channel, each element is scaled on its own, to a unit that the channel shares."""
     size, shape = act.where.size, own_shape(ctx, act)
     if size != int(np.prod(act.carrier.shape)) or np.unique(act.where).size != size or \

@@ -70,16 +70,19 @@ def rounded(ctx: Context, act: Act) -> Act:
     function, later = act.chain[position], list(act.chain[position + 1:])
     assert isinstance(function, Rounded)
     before = replace(act, chain=act.chain[:position])
-    low, high, later = _between_clips(later)
+    bottom, top, later = _between_clips(later)
+    low, high = bottom, top
     if not (isinstance(act.carrier, Source) and act.carrier.spec is None):
         least, most = extent(ctx, before)
-        low = max(math.floor(least), low) if low is not None else math.floor(least)
-        high = min(math.ceil(most), high) if high is not None else math.ceil(most)
+        ends = [math.floor(least), math.ceil(most)]
+        ends = [end if bottom is None else max(end, bottom) for end in ends]
+        low, high = (end if top is None else min(end, top) for end in ends)
+        if low == high:  # a quantizer has two levels; the other one lies where it is not reached
+            low, high = (low - 1, high) if high == top else (low, high + 1)
     if low is None or high is None or high - low >= MAX_LEVELS:
         what = "any integer" if low is None or high is None else f"{high - low + 1} integers"
         raise LoweringError(f"it rounds to {what}; clip the rounded values to at most {MAX_LEVELS} levels before anything else "
                             "reads them")
-    high = max(high, low + 1)
     rank = len(act.shape)
     one, zero = filled(ONE, rank), filled(ZERO, rank)
     bounds = [ROUNDINGS[function.mode](level) for level in range(low + 1, high + 1)]
@@ -92,7 +95,8 @@ def rounded(ctx: Context, act: Act) -> Act:
 def _between_clips(later: list[Function]) -> tuple[int | None, int | None, list[Function]]:
     """The levels between which the clips behind a rounding leave it unchanged, and what remains of the chain.
 
-    A clip whose bounds are levels goes away, for the levels end there.
+    A clip whose bounds are levels goes away, for the levels end there.  Between other bounds it stays, and the levels end at
+    the first ones beyond.
     """
     low: int | None = None
     high: int | None = None
@@ -106,11 +110,14 @@ def _between_clips(later: list[Function]) -> tuple[int | None, int | None, list[
             kept.append(function)
         elif isinstance(function, Clip) and factor > 0:
             least, most = (None if one.item() is None else (one.item() - summand) / factor for one in function.params)
-            if any(end is not None and end.denominator != 1 for end in (least, most)) or \
+            lower = low if least is None else math.floor(least) if low is None else max(low, math.floor(least))
+            upper = high if most is None else math.ceil(most) if high is None else min(high, math.ceil(most))
+            if (lower is not None and upper is not None and lower >= upper) or \
                     (least is not None and most is not None and least >= most):
                 return low, high, [*kept, *later[n:]]
-            low = low if least is None else int(least) if low is None else max(low, int(least))
-            high = high if most is None else int(most) if high is None else min(high, int(most))
+            if any(end is not None and end.denominator != 1 for end in (least, most)):
+                kept.append(function)  # it still moves the levels at its ends
+            low, high = lower, upper
         else:
             return low, high, [*kept, *later[n:]]
     return low, high, kept

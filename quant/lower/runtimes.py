@@ -6,10 +6,11 @@ from typing import Final
 
 from .errors import LoweringError
 from .semantics import EXACT, Semantics
-from .semantics_onnxruntime import OnnxRuntime
+from .semantics_onnxruntime import OnnxRuntime, OnnxRuntimeInt8
 from .semantics_tflite import TfLite, TfLiteSingle
 
-SEMANTICS: Final[dict[str, Semantics]] = {one.name: one for one in (EXACT, OnnxRuntime(), TfLite(), TfLiteSingle())}
+_ALL = (EXACT, OnnxRuntime(), OnnxRuntimeInt8(), TfLite(), TfLiteSingle())
+SEMANTICS: Final[dict[str, Semantics]] = {one.name: one for one in _ALL}
 
 
 def semantics_of(name: str) -> Semantics:

@@ -95,6 +95,8 @@ class Semantics:
     """
 
     name = "exact"
+    is_stock = False  #: onnxruntime's, whose optimizer decides by the types what becomes a quantized kernel
+    keeps_int8 = False  #: its session has int8 kernels, and turns no int8 into uint8
     pads_averages = True  #: padding may count in an average
 
     @property

@@ -42,6 +42,7 @@ class OnnxRuntime(Semantics):
     """Stock onnxruntime, default session options, on x86-64 with AVX2."""
 
     name = "onnxruntime"
+    is_stock = True
 
     def product(self, kind: str, x: np.float32, weights: F32, out: Output, alpha: np.float32) -> Rule:
         return _scaled(alpha * x * weights / out.scale)
@@ -112,6 +113,13 @@ class OnnxRuntime(Semantics):
         levels = _rint(fma((a + zero_a)[:, None], ra, inner[None]))
         ratio = Fraction(float(ra))
         return levels, [[int(one) * ratio for one in a + zero_a], [Fraction(float(one)) for one in inner]]
+
+
+class OnnxRuntimeInt8(OnnxRuntime):
+    """The same with the session option session.qdqisint8allowed = 1, under which int8 tensors have kernels of their own."""
+
+    name = "onnxruntime-int8"
+    keeps_int8 = True
 
 
 def _scaled(multipliers: F32) -> Rule:

@@ -289,7 +289,7 @@ def per_channel(param: Param, where: Ints, shape: Shape) -> Param | None:
     flat[where.ravel()] = index.ravel()
     rows = flat.reshape(-1, shape[-1])
     channels = rows.max(axis=0)
-    if bool((rows != channels).any() or (channels < 0).any()):
+    if bool((rows != channels).any() or (channels < 0).any() or (flat[where] != index).any()):  # the last: repeated elements
         return None
     return objects(param.reshape(-1)[channels])
 

@@ -10,6 +10,7 @@ from .context import Context
 from .errors import LoweringError
 from .layout import arranged
 from .node import OnnxNode
+from .realise import evened
 from .tensors import Act, Shape, natural
 
 
@@ -59,7 +60,7 @@ def windows(node: OnnxNode, act: Act, kernel: Shape | None = None) -> Windows:
             count = -(-room // s) + 1
             if (count - 1) * s >= size + pads[i]:  # a window that starts behind the input is not made
                 count -= 1
-            pads[i + rank] = (count - 1) * s + d * (k - 1) + 1 - size - pads[i]
+            pads[i + rank] = max(0, (count - 1) * s + d * (k - 1) + 1 - size - pads[i])
     return Windows(_two(kernel, 1), _two(strides, 1), _two(dilations, 1), _four(pads))
 
 
@@ -72,11 +73,12 @@ def spatial_rank(act: Act) -> int:
 
 
 def as_image(ctx: Context, act: Act) -> Act:
-    """The activation as (1, C, H, W) over an IR value (H, W, C)."""
+    """The activation as (1, C, H, W) over an IR value (H, W, C); without a chain, each channel has one scale and offset."""
     if spatial_rank(act) == 1:
         act = act.moved(lambda values: values[:, :, None, :])
     shape = (*act.shape[2:], act.shape[1])
-    return arranged(ctx, act, shape, natural(shape))
+    act = arranged(ctx, act, shape, natural(shape))
+    return act if act.chain else arranged(ctx, evened(ctx, act), shape, natural(shape))
 
 
 def image_of(act: Act, rank: int) -> Act:

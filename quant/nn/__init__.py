@@ -4,6 +4,7 @@ from .abcnet import AbcConv2d, AbcInputs, AbcLinear, AbcQuant
 from .adder import AdderConv2d, AdderLinear, scale_adder_gradients
 from .base import Quantizer, straight_through
 from .binary import BipolarQuant, bipolar
+from .checks import QuantizationError
 from .dorefa import DoReFaActivation, DoReFaSign, DoReFaWeight
 from .export import ExportError, export_qonnx
 from .fold import fold_before, fold_behind
@@ -26,7 +27,6 @@ from .ptq import quantize
 from .shared import SharedQuant, share_weights
 from .stochastic import StochasticQuant
 from .ternary import TernaryQuant, TtqQuant, TwnQuant
-from .traced import QuantizationError
 from .uniform import IntQuant, UniformQuant
 from .xnor import ScaledBipolarQuant, XnorConv2d, XnorLinear
 

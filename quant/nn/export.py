@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 from torch import Tensor, nn
+from torch.onnx import OnnxExporterError
 
 from intir.errors import BitwrightError
 
@@ -74,23 +75,36 @@ def export_qonnx(
     path = Path(path)
     if not path.parent.is_dir():
         raise ExportError(f"there is no folder `{path.parent}` to write `{path.name}` to: create it first")
+    if path.is_dir():
+        raise ExportError(f"`{path}` is a folder: give the name of a file in it")
+    if not isinstance(module, nn.Module):
+        raise ExportError(f"what is exported must be a torch.nn.Module, not a {type(module).__name__}")
+    if not isinstance(example_input, Tensor) or example_input.ndim == 0 or not len(example_input):
+        raise ExportError("the example input must be a tensor of at least one sample, shape (N, ...)")
     prepared = copy.deepcopy(module).eval()
     for part in prepared.modules():
         if isinstance(part, PreparesForExport):
             part.prepare_for_export()
     with _quiet_exporter():
-        program = torch.onnx.export(
-            prepared,
-            (example_input[:1],),
-            dynamo=True,
-            opset_version=OPSET_VERSION,
-            input_names=[input_name],
-            output_names=[output_name],
-            # torch's optimizer merges initializers of equal value across layers, which loses their names.
-            optimize=False,
-            verbose=False,
-        )
+        try:
+            program = torch.onnx.export(
+                prepared,
+                (example_input[:1],),
+                dynamo=True,
+                opset_version=OPSET_VERSION,
+                input_names=[input_name],
+                output_names=[output_name],
+                # torch's optimizer merges initializers of equal value across layers, which loses their names.
+                optimize=False,
+                verbose=False,
+            )
+        except OnnxExporterError as error:
+            reason = str(error.__cause__ or error).splitlines()[0][:200]
+            raise ExportError(f"torch can't export {type(module).__name__} for an input of shape {tuple(example_input[:1].shape)} "
+                              f"({reason}): it must take one such tensor, return one, and not branch on values") from error
     assert program is not None  # for the type checker: None is returned by the old exporter alone
+    if (outputs := len(program.model_proto.graph.output)) != 1:
+        raise ExportError(f"{type(module).__name__} returns {outputs} tensors: wrap it in a module that returns one")
     # Not the file's name: the same network has the same bytes wherever it is written.
     # What torch makes of one of its operators in several nodes has no shapes in between: onnx infers them.
     source = onnx.shape_inference.infer_shapes(program.model_proto, data_prop=True)

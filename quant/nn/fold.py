@@ -74,8 +74,8 @@ def can_fold_before(layer: Layer) -> bool:
 
 
 def _store(layer: Layer, weight: Tensor, bias: Tensor) -> None:
-    with torch.no_grad():
-        layer.weight.copy_(weight)
+    # New parameters: another layer may share the old ones, and hasn't this norm.
+    layer.weight = nn.Parameter(weight.to(layer.weight.dtype))
     layer.bias = nn.Parameter(bias.to(layer.weight.dtype))
 
 

@@ -21,7 +21,8 @@ class QuantWeights:
     def prepare_for_export(self) -> None:
         """Keep of the latent weights what the hardware will hold."""
         with torch.no_grad():
-            self.weight.copy_(self.weight_quant.prepare_weight(self.weight))
+            # A new parameter: another layer may share the old one, and quantize it otherwise.
+            self.weight = nn.Parameter(self.weight_quant.prepare_weight(self.weight))
 
     def clip_latent_weights(self) -> None:
         """Clip latent weights to [-1, 1]: outside, a 1-bit weight gets no gradient and would never change its sign again."""

@@ -9,6 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from intir.errors import BitwrightError
+
+from .checks import check_example, reason_of
 from .layers import QuantWeights
 
 _FLOAT_BITS = 32
@@ -67,6 +70,7 @@ def memory_use(module: nn.Module, example_input: Tensor) -> MemoryUse:
 
     Shared layers count once, and each call of an activations' quantizer counts as a tensor of its own.
     """
+    check_example(example_input)
     module = copy.deepcopy(module).eval()
     layers = [part for part in module.modules() if isinstance(part, QuantWeights)]
     weights = [_sizes(layer.weight, layer.weight_quant.bits, layer.weight_quant.constant_bits(layer.weight)) for layer in layers]
@@ -110,7 +114,11 @@ def _activations(module: nn.Module, x: Tensor, weights: list[Tensor]) -> list[By
     for one in _quantizers(module):
         one.register_forward_hook(note)
     with torch.no_grad():
-        module(x)
+        try:
+            module(x)
+        except (RuntimeError, TypeError, ValueError) as error:
+            raise BitwrightError(f"the example input, of shape {tuple(x.shape)}, does not go through {type(module).__name__} "
+                                 f"({reason_of(error)})") from error
     return found
 
 

@@ -72,6 +72,8 @@ class Observer:
         if not bool(torch.isfinite(x).all()):
             raise CalibrationError(f"{x[~torch.isfinite(x)].flatten()[0].item()} came up during calibration: mend the weights or "
                                    "the calibration set, which must give finite numbers everywhere")
+        if self.axis is not None and not 0 <= self.axis < x.ndim:
+            raise ValueError(f"the axis must be from 0 to {x.ndim - 1} for a tensor of shape {tuple(x.shape)}, not {self.axis}")
         if x.numel() == 0:
             return
         rows = x.reshape(1, -1) if self.axis is None else x.movedim(self.axis, 0).flatten(1)

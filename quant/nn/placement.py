@@ -2,7 +2,7 @@
 isn't on a quantizer's grid yet.
 
 What lies in between (bias, batch norm, activation function) stays float and ends in the thresholds of the next
-quantizer, exactly.  The network's output is the last layer's sums.
+quantizer, exactly.  The network's output is the last layer's sums, or quantized behind a function with irrational values.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from collections.abc import Callable
 from torch import Tensor, nn
 from torch.fx import Node
 
+from .checks import QuantizationError
 from .observers import CalibrationError, Observer
-from .traced import Kind, QuantizationError, Traced
+from .traced import Kind, Traced
 
 
 class Watcher(nn.Module):
@@ -49,6 +50,8 @@ class Placement:
         Name of the one on the network's input.
     layers : list of Node
         Calls of layers with weights, in order.
+    outputs : set of str
+        Name of the one on the network's output, if there is one.
     grid : dict
         For each value that lies on a quantizer's grid, the quantizer's name.
     """
@@ -57,6 +60,7 @@ class Placement:
         self.traced, self.observer = traced, observer
         self.watchers: dict[str, Watcher] = {}
         self.layers: list[Node] = []
+        self.outputs: set[str] = set()
         self.grid: dict[Node, str] = {}
         self._quantized: dict[Node, Node] = {}
         nodes = list(traced.module.graph.nodes)
@@ -74,7 +78,7 @@ class Placement:
         if kind is Kind.DROP:
             node.replace_all_uses_with(operands[0])
             self.traced.module.graph.erase_node(node)
-        elif kind in (Kind.MULTIPLY, Kind.JOIN, Kind.AVERAGE, Kind.PICK):
+        elif kind in (Kind.MULTIPLY, Kind.JOIN, Kind.AVERAGE, Kind.CURVE, Kind.PICK):
             for operand in operands:
                 node.replace_input_with(operand, quantized := self._on_grid(operand))
             if kind is Kind.MULTIPLY:
@@ -83,6 +87,11 @@ class Placement:
                 self.grid[node] = self.grid[quantized]
         elif kind is Kind.MOVE and operands[0] in self.grid:
             self.grid[node] = self.grid[operands[0]]
+        elif node.op == "output":
+            (value,) = node.all_input_nodes
+            if self._irrational(value):
+                node.replace_input_with(value, self._on_grid(value))
+                self.outputs.add(self.grid[node.all_input_nodes[0]])
         elif kind is Kind.CONCAT:
             # One quantizer for all parts: what reads them then has a single scale, and joining them costs nothing.
             if len(names := {self.grid.get(operand, "") for operand in operands}) > 1 or "" in names:
@@ -98,13 +107,20 @@ class Placement:
             return node
         if node not in self._quantized:
             if self.traced.kind(node) is Kind.MOVE:
-                (operand,) = self.traced.operands(node)
+                operand = self.traced.operands(node)[0]  # of `expand_as`, a second one gives the shape
                 moved = self._on_grid(operand)
                 node.replace_input_with(operand, moved)
                 self.grid[node] = self.grid[moved]
                 return node
             self._quantized[node] = self._watched(self._watcher(node.name), node)
         return self._quantized[node]
+
+    def _irrational(self, node: Node) -> bool:
+        """Whether a value comes, through nothing that would quantize it, from a function with irrational values."""
+        if node in self.grid or not (operands := self.traced.operands(node)):
+            return False
+        kind = self.traced.kind(node)
+        return kind in (Kind.SMOOTH, Kind.CURVE) or (kind in (Kind.CHAIN, Kind.MOVE) and self._irrational(operands[0]))
 
     def _watcher(self, base: str) -> str:
         name = f"{base}_quant"

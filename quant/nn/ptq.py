@@ -13,12 +13,13 @@ from torch.fx import GraphModule
 from quant.lower.spec import InputSpec
 
 from .base import Quantizer
+from .checks import QuantizationError, check_bits, check_example, check_model, check_samples, reason_of
 from .fold import Layer, fold_batch_norms
 from .layers import QuantConv1d, QuantConv2d, QuantConvTranspose1d, QuantConvTranspose2d, QuantLinear
 from .learned import LSQ
 from .observers import CalibrationError, Method, Observer, fit_weight
 from .placement import Placement
-from .traced import QuantizationError, Traced
+from .traced import Traced
 from .uniform import IntQuant
 
 _BATCH: Final = 100  # of a calibration set that is one tensor
@@ -50,7 +51,8 @@ def quantize(model: nn.Module, example_input: Tensor, calibration: Tensor | Iter
     weight_bits, activation_bits
         2 to 8; activations 1 to 8.
     first_last_bits
-        2 to 8, for the input, the weights of the first and of the last layer, and the last layer's input; None for no exception.
+        2 to 8, for the input, the weights of the first and of the last layer, the last layer's input, and the output where that
+        is quantized; None for no exception.
     per_channel
         One weight scale per output channel, or one per layer.
     method, percentile
@@ -74,25 +76,27 @@ def quantize(model: nn.Module, example_input: Tensor, calibration: Tensor | Iter
     """
     ends_bits = activation_bits if first_last_bits is None else first_last_bits
     for what, bits, least in (("weight_bits", weight_bits, 2), ("activation_bits", activation_bits, 1),
-                              ("first_last_bits", first_last_bits or 8, 2)):
-        if not least <= bits <= 8:
-            raise QuantizationError(f"{what} must be from {least} to 8, not {bits}; for binary layers use those of quant.nn")
+                              ("first_last_bits", 8 if first_last_bits is None else first_last_bits, 2)):
+        check_bits(what, bits, least)
     if power_of_two and learn_scales:
         raise QuantizationError("learn_scales moves scales off the powers of two that power_of_two asks for: choose one of the two")
+    given = None if input_integers is None else _input_quantizer(str(input_integers))
+    check_model(model)
+    check_example(example_input)
 
     traced = Traced(model, example_input)
     fold_batch_norms(traced.module)
     placement = Placement(traced, lambda: Observer(method, percentile=percentile))
     traced.module.recompile()
-    _calibrate(traced.module, calibration)
+    _calibrate(traced.module, calibration, example_input.shape[1:])
 
     layers = placement.layers
     ends = {str(node.target) for node in (*layers[:1], *layers[-1:])}
-    wide = {placement.input, *(placement.reads(node) for node in layers[-1:])}
+    wide = {placement.input, *placement.outputs, *(placement.reads(node) for node in layers[-1:])}
     for name, watcher in placement.watchers.items():
         quantizer: Quantizer
-        if name == placement.input and input_integers is not None:
-            quantizer = _input_quantizer(input_integers)
+        if name == placement.input and given is not None:
+            quantizer = given
         else:
             try:
                 fitted = watcher.observer.quantizer(ends_bits if name in wide else activation_bits, symmetric=symmetric is True,
@@ -159,29 +163,37 @@ def _learned(fitted: IntQuant, weight: bool) -> LSQ:
 
 def _input_quantizer(text: str) -> IntQuant:
     spec = InputSpec.parse(text)
-    if spec.type.bits > 16:
-        raise QuantizationError(f"the input '{text}' has {spec.type.bits} bits; the limit is 16")
-    return IntQuant(spec.type.bits, signed=spec.type.lo < 0, scale=float(spec.scale))
+    signed = spec.type.lo < 0
+    if not 1 + signed <= spec.type.bits <= 16:
+        raise QuantizationError(f"the input '{text}' must have {1 + signed} to 16 bits")
+    return IntQuant(spec.type.bits, signed=signed, scale=float(spec.scale))
 
 
-def _calibrate(module: GraphModule, calibration: Tensor | Iterable[Any]) -> None:
+def _calibrate(module: GraphModule, calibration: Tensor | Iterable[Any], shape: torch.Size) -> None:
     """Run the set through the network, with a progress bar on a terminal once it has taken a while."""
     from rich.console import Console
     from rich.progress import Progress
 
-    batches: Iterable[Any] = torch.split(calibration, _BATCH) if isinstance(calibration, Tensor) else calibration
+    if isinstance(calibration, Tensor):
+        check_samples(calibration, "the calibration set")
+        calibration = torch.split(calibration, _BATCH)
+    elif not isinstance(calibration, Iterable):
+        raise QuantizationError(f"the calibration set is a {type(calibration).__name__}: give a tensor, or batches of samples")
+    batches: Iterable[Any] = calibration
     console, started = Console(stderr=True), time.monotonic()
     with torch.no_grad(), Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("calibration", total=len(batches) if isinstance(batches, Sized) else None, visible=False)
         for position, batch in enumerate(batches):
-            x = batch[0] if isinstance(batch, (tuple, list)) else batch
+            x = batch[0] if isinstance(batch, (tuple, list)) and batch else batch
             if not isinstance(x, Tensor):
                 raise QuantizationError(f"batch {position} of the calibration set is a {type(x).__name__}: give tensors, or "
                                         "tuples that begin with one")
+            problem = (f"batch {position} of the calibration set, {x.dtype} of shape {tuple(x.shape)}, does not go through the "
+                       "network")
+            if x.shape[1:] != shape:
+                raise QuantizationError(f"{problem} for samples of shape {tuple(shape)}: give batches like the example input")
             try:
-                module(x)
+                module.forward(x)  # not a call, which would print where it fails
             except (RuntimeError, ValueError, TypeError) as error:
-                reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
-                raise QuantizationError(f"batch {position} of the calibration set, {x.dtype} of shape {tuple(x.shape)}, does not "
-                                        f"go through the network ({reason}): give batches like the example input") from error
+                raise QuantizationError(f"{problem} ({reason_of(error)}): give batches like the example input") from error
             progress.update(task, completed=position + 1, visible=time.monotonic() - started > _PROGRESS_AFTER_SECONDS)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import operator
 from enum import Enum
+from itertools import accumulate
 from typing import Any, Final
 
 import torch
@@ -16,13 +17,8 @@ from torch.fx import GraphModule, Node, Tracer
 from torch.fx.passes.shape_prop import ShapeProp
 from torch.nn import functional
 
-from intir.errors import BitwrightError
-
+from .checks import QuantizationError, line_of, reason_of
 from .fold import LAYERS, NORMS
-
-
-class QuantizationError(BitwrightError):
-    """A float network can't be quantized as it is."""
 
 
 class Kind(Enum):
@@ -31,6 +27,8 @@ class Kind(Enum):
     MULTIPLY = "weights: takes quantized values, gives sums"
     CHAIN = "element by element, rising or falling: takes anything, gives what the next quantizer reads"
     AVERAGE = "takes quantized values, gives sums"
+    SMOOTH = "like CHAIN, but gives irrational numbers, so that a network's output is quantized behind it"
+    CURVE = "element by element, neither rising nor falling: takes quantized values, which a table can list"
     MOVE = "moves values or picks among them: gives quantized values for quantized ones"
     PICK = "like MOVE, but quantized values are cheaper to compare, so they are quantized before"
     JOIN = "element by element with two computed operands: takes quantized values, gives sums"
@@ -42,7 +40,9 @@ class Kind(Enum):
 
 _MODULES: Final[dict[Kind, tuple[type[nn.Module], ...]]] = {
     Kind.MULTIPLY: LAYERS,
-    Kind.CHAIN: (*NORMS, nn.ReLU, nn.ReLU6, nn.Hardtanh, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.Sigmoid, nn.Hardsigmoid, nn.Tanh),
+    Kind.CHAIN: (*NORMS, nn.ReLU, nn.ReLU6, nn.Hardtanh, nn.LeakyReLU, nn.PReLU, nn.Hardsigmoid),
+    Kind.SMOOTH: (nn.ELU, nn.Sigmoid, nn.Tanh),
+    Kind.CURVE: (nn.SiLU, nn.Hardswish, nn.GELU, nn.Mish),
     Kind.AVERAGE: (nn.AvgPool1d, nn.AvgPool2d, nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d),
     Kind.PICK: (nn.MaxPool1d, nn.MaxPool2d),
     Kind.MOVE: (nn.Flatten, nn.Unflatten, nn.ZeroPad1d, nn.ZeroPad2d, nn.Upsample, nn.UpsamplingNearest2d, nn.PixelShuffle,
@@ -53,8 +53,9 @@ _MODULES: Final[dict[Kind, tuple[type[nn.Module], ...]]] = {
 
 _FUNCTIONS: Final[dict[Kind, tuple[Any, ...]]] = {
     Kind.CHAIN: (functional.relu, functional.relu_, torch.relu, torch.relu_, functional.relu6, functional.hardtanh,
-                 functional.leaky_relu, functional.elu, functional.sigmoid, torch.sigmoid, functional.hardsigmoid, functional.tanh,
-                 torch.tanh, torch.clamp, torch.clip, operator.neg, torch.neg),
+                 functional.leaky_relu, functional.hardsigmoid, torch.clamp, torch.clip, operator.neg, torch.neg),
+    Kind.SMOOTH: (functional.elu, functional.sigmoid, torch.sigmoid, functional.tanh, torch.tanh),
+    Kind.CURVE: (functional.silu, functional.hardswish, functional.gelu, functional.mish, torch.abs),
     Kind.AVERAGE: (functional.avg_pool1d, functional.avg_pool2d, functional.adaptive_avg_pool1d, functional.adaptive_avg_pool2d,
                    torch.mean),
     Kind.PICK: (functional.max_pool1d, functional.max_pool2d),
@@ -68,12 +69,19 @@ _FUNCTIONS: Final[dict[Kind, tuple[Any, ...]]] = {
     Kind.END: (functional.softmax, functional.log_softmax, torch.softmax),
 }
 
+#: Layers as functions: no module is there whose weights could get a quantizer.
+_WEIGHTS_OUTSIDE: Final = {functional.linear: "Linear", functional.conv1d: "Conv1d", functional.conv2d: "Conv2d",
+                           functional.conv_transpose1d: "ConvTranspose1d", functional.conv_transpose2d: "ConvTranspose2d",
+                           functional.batch_norm: "BatchNorm2d"}
+
 _METHODS: Final[dict[Kind, tuple[str, ...]]] = {
-    Kind.CHAIN: ("relu", "relu_", "sigmoid", "tanh", "clamp", "clamp_", "clip", "neg"),
+    Kind.SMOOTH: ("sigmoid", "tanh"),
+    Kind.CHAIN: ("relu", "relu_", "clamp", "clamp_", "clip", "neg"),
     Kind.AVERAGE: ("mean",),
-    Kind.MOVE: ("flatten", "view", "reshape", "permute", "transpose", "squeeze", "unsqueeze"),
+    Kind.MOVE: ("flatten", "view", "reshape", "permute", "transpose", "squeeze", "unsqueeze", "expand", "expand_as",
+                "contiguous"),  # what is behind may be a `view`
     Kind.JOIN: ("add", "add_", "sub", "sub_", "mul", "mul_"),
-    Kind.DROP: ("contiguous", "clone", "detach"),
+    Kind.DROP: ("clone", "detach"),
     Kind.END: ("softmax",),
 }
 
@@ -101,9 +109,8 @@ class Traced:
         try:
             graph = Tracer().trace(model)
         except Exception as error:  # whatever a forward function raises when it meets a stand-in for a tensor
-            reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
-            raise QuantizationError(f"{type(model).__name__} can't be traced ({reason}): take what depends on values out of its "
-                                    "forward function") from error
+            raise QuantizationError(f"{type(model).__name__} can't be traced{line_of(error)} ({reason_of(error)}): take branches "
+                                    "and loops that depend on tensors or on their shapes out of its forward function") from error
         self.module = GraphModule(model, graph, class_name=type(model).__name__)
         inputs = [node for node in graph.nodes if node.op == "placeholder" and node.users]
         if len(inputs) != 1 or not all(isinstance(node.args[0], Node) for node in graph.find_nodes(op="output")):
@@ -113,11 +120,28 @@ class Traced:
             try:
                 self.module(example_input)  # first: `ShapeProp` would print where it fails
             except (RuntimeError, ValueError, TypeError) as error:
-                reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
                 raise QuantizationError(f"the example input, {example_input.dtype} of shape {tuple(example_input.shape)}, does not "
-                                        f"go through {type(model).__name__} ({reason})") from error
+                                        f"go through {type(model).__name__} ({reason_of(error)})") from error
             ShapeProp(self.module).propagate(example_input)
+        self._slice_parts()
         self.input = inputs[0]
+
+    def _slice_parts(self) -> None:
+        """Make slices of what `chunk` and `split` give."""
+        for node in list(self.module.graph.nodes):
+            if node.target not in (torch.chunk, torch.split, "chunk", "split"):
+                continue
+            axis = node.kwargs.get("dim", node.args[2] if len(node.args) > 2 else 0)
+            parts = [one.shape for one in node.meta["tensor_meta"]]
+            ends = list(accumulate(shape[axis] for shape in parts))
+            for user in list(node.users):
+                if user.target is not operator.getitem or not isinstance(user.args[1], int):
+                    continue
+                end = ends[user.args[1]]
+                whole = (slice(None),) * (axis % len(parts[0]))
+                user.args = (node.args[0], (*whole, slice(end - parts[user.args[1]][axis], end)))
+            if not node.users:
+                self.module.graph.erase_node(node)
 
     def owner(self, node: Node) -> nn.Module:
         """The module that a `call_module` node calls."""
@@ -148,6 +172,9 @@ class Traced:
         elif node.op == "call_method":
             found = next((kind for kind, methods in _METHODS.items() if node.target in methods), None)
         if found is None:
+            if node.target in _WEIGHTS_OUTSIDE:
+                raise self.error(node, f"has its weights outside of a layer: use nn.{_WEIGHTS_OUTSIDE[node.target]} itself, no "
+                                 "subclass and no function")
             raise self.error(node, "is no operation that can be quantized: replace it by one that is (docs/pytorch.md lists them), "
                              "or cut the network before it")
         if found is Kind.JOIN and sum(one in self.operands(node) for one in node.args) < 2:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 from typer.main import get_command
 
 import bitwright
@@ -22,7 +23,7 @@ from intir import Graph
 from quant.qonnx_exec import execute
 from tests.bitwright.conftest import CLASSES, PIXELS, Files, invoke, tiny_qonnx
 
-COMMANDS = ["lower", "run", "plan", "sim", "build", "verify", "show", "export"]
+COMMANDS = ["lower", "check", "run", "plan", "sim", "build", "verify", "show", "export"]
 
 
 def ok(*arguments: object) -> str:
@@ -97,6 +98,50 @@ def test_lower_with_argmax_decides(files: Files, tmp_path: Path) -> None:
     assert np.load(tmp_path / "top.npy").ravel().tolist() == np.load(tmp_path / "y.npy").argmax(axis=1).tolist()
 
 
+def requantizing(path: Path) -> Path:
+    """uint8 to uint8 with 3/2 of the scale: 3 n / 2 has ties, which the scales' float32 errors move."""
+    constants = {"s": np.float32(0.3), "t": np.float32(0.2), "z": np.uint8(0)}
+    nodes = [helper.make_node("DequantizeLinear", ["x", "s", "z"], ["real"]), helper.make_node("Relu", ["real"], ["positive"], name="relu"),
+             helper.make_node("QuantizeLinear", ["positive", "t", "z"], ["y"])]
+    graph = helper.make_graph(nodes, "requantizing", [helper.make_tensor_value_info("x", TensorProto.UINT8, [1, 256])],
+                              [helper.make_tensor_value_info("y", TensorProto.UINT8, [1, 256])],
+                              [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), path)
+    return path
+
+
+def test_lower_has_the_arithmetic_of_a_runtime(tmp_path: Path) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    model, x = requantizing(tmp_path / "m.onnx"), np.arange(256, dtype=np.uint8)[None]
+    np.save(tmp_path / "x.npy", x)
+    found = {}
+    for semantics in ("exact", "onnxruntime", "tflite"):
+        out = tmp_path / f"{semantics}.intir"
+        text = ok("lower", model, "-o", out, "--semantics", semantics)
+        assert (f"the integers are those of {semantics}" in text) == (semantics != "exact")
+        assert intir.load(out) == bitwright.lower(model, semantics=semantics).graph
+        ok("run", out, tmp_path / "x.npy", "-o", tmp_path / "y.npy")
+        found[semantics] = np.load(tmp_path / "y.npy").ravel().tolist()
+    assert ok("lower", model, "-o", tmp_path / "m.intir") == ok("lower", model, "-o", tmp_path / "m.intir", "--semantics", "exact")
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    assert found["onnxruntime"] == session.run(None, {"x": x})[0].ravel().tolist()
+    assert found["exact"] != found["onnxruntime"]
+    assert found["onnxruntime"] != found["tflite"]
+    text = ok("lower", model, "--explain", "--semantics", "onnxruntime")
+    assert "nothing stands in the way" in text.replace("\n", " ")
+
+
+def test_lower_names_the_semantics_and_what_they_refuse(files: Files, tmp_path: Path) -> None:
+    result = invoke("lower", files.onnx, "--semantics", "ort")
+    assert result.exit_code == 2
+    assert "the semantics 'ort' are unknown; choose one of exact, onnxruntime, onnxruntime-int8, tflite, tflite-single" in result.stderr
+    onnx.save(tiny_qonnx(quantized=False), tmp_path / "float.onnx")
+    result = invoke("lower", tmp_path / "float.onnx", "--semantics", "onnxruntime", "--explain")
+    assert result.exit_code == 2
+    assert [line.split("'")[1] for line in result.stdout.splitlines()] == ["fc0", "relu", "fc1"]
+    assert not (tmp_path / "float.intir").exists()
+
+
 def test_plan_writes_what_it_shows(files: Files, tmp_path: Path) -> None:
     plan = plans.load(files.plan)
     assert [(layer.pe, layer.simd) for layer in plan.layers.values() if layer.simd] == [(2, 6), (2, 4)]
@@ -155,7 +200,7 @@ def test_export_runs_in_onnxruntime(files: Files, tmp_path: Path) -> None:
 
 
 def test_the_python_names_do_the_same(files: Files, tmp_path: Path) -> None:
-    assert sorted(bitwright.__all__) == ["__version__", "build", "lower", "run", "simulate", "verify"]
+    assert sorted(bitwright.__all__) == ["__version__", "build", "check", "lower", "run", "simulate", "verify"]
     network = bitwright.lower(files.onnx, input="u8/255")
     assert isinstance(network.graph, Graph)
     assert network.graph == intir.load(files.intir) == bitwright.lower(onnx.load(files.onnx), input="u8/255").graph

@@ -34,19 +34,21 @@ CONTRIB = ("QGemm", "QLinearAdd", "QLinearMul", "QLinearConcat", "QLinearAverage
            "QLinearSigmoid", "QLinearSoftmax", "MatMulIntegerToFloat")
 
 
-def session(model, save=None):
-    """A stock session: default options, one thread."""
+def session(model, save=None, int8=False):
+    """A stock session: default options but for one thread, and int8 kernels if asked for."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 3
+    if int8:
+        options.add_session_config_entry("session.qdqisint8allowed", "1")
     if save is not None:
         options.optimized_model_filepath = str(save)
     return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 
-def stock(model, x):
+def stock(model, x, int8=False):
     """What stock onnxruntime gives: for a batch at once if the model takes one, else one by one."""
-    made = session(model)
+    made = session(model, int8=int8)
     (source,) = made.get_inputs()
     if isinstance(source.shape[0], str):
         return made.run(None, {source.name: x})[0]

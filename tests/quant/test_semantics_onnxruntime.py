@@ -195,7 +195,9 @@ def test_what_runs_in_float_is_refused(activations, extra, tmp_path):
     problems = explain(model, semantics="onnxruntime")
     kinds = {node.name: node.op_type for node in model.graph.node}
     found = {one.node for one in problems if kinds.get(one.node) != "Relu"}
-    assert found == {name for name in wanted if kinds.get(name) != "Relu"}
+    sums = {name for name in wanted if kinds.get(name) == "Add"}  # of 8-bit integers: reproduced, see test_float_leftovers
+    assert sums == (set() if activations == "QUInt8" else {"d"})
+    assert found == {name for name in wanted if kinds.get(name) != "Relu"} - (set() if activations == "QInt16" else sums)
     assert all("computes it in float32" in str(one) for one in problems)
     assert bool(problems) == (activations != "QUInt8")
     assert activations == "QInt16" or explain(model) == []  # 65,536 levels per channel take their time
@@ -234,7 +236,7 @@ def test_quantized_input_at_the_middle_between_levels():
 
 
 def test_unknown_semantics():
-    with pytest.raises(LoweringError, match="semantics 'ort' are unknown; choose one of exact, onnxruntime, tflite, tflite-single"):
+    with pytest.raises(LoweringError, match="semantics 'ort' are unknown; choose one of exact, onnxruntime, onnxruntime-int8, "):
         lower(float_cnn(), semantics="ort")
     with pytest.raises(LoweringError, match="computes it in float32"):
         lower(float_cnn(), semantics="onnxruntime")

@@ -194,14 +194,16 @@ class Branches(nn.Module):
 
 
 @pytest.mark.parametrize(("layers", "message"), [
-    ([nn.Conv2d(3, 4, 1), nn.GELU(), nn.Conv2d(4, 2, 1)], r"`1` \(GELU\) is no operation that can be quantized"),
+    ([nn.Conv2d(3, 4, 1), nn.CELU(), nn.Conv2d(4, 2, 1)], r"`1` \(CELU\) is no operation that can be quantized"),
     ([nn.Sequential(nn.Conv2d(3, 4, 1), nn.GroupNorm(2, 4))], r"`0\.1` \(GroupNorm\)"),
     ([nn.Conv2d(3, 4, 3, padding=1, padding_mode="reflect")], "pads with 'reflect': only zeros"),
     ([nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4, track_running_stats=False)], "track_running_stats=True"),
     ([nn.AdaptiveAvgPool2d(2)], r"averages to \(2, 2\) positions"),
     ([nn.Upsample(scale_factor=2, mode="bilinear")], "has mode 'bilinear'"),
+    ([nn.LSTM(8, 8)], r"`0` \(LSTM\) is no operation"),
+    ([type("Mine", (nn.Conv2d,), {})(3, 4, 1)], r"`0\.conv2d` \(conv2d\) has its weights outside of a layer: use nn.Conv2d itself"),
     ([nn.Softmax(1), nn.Conv2d(3, 4, 1)], "can only end a network"),
-    ([Branches()], "can't be traced"),
+    ([Branches()], r"can't be traced at test_ptq.py:\d+, `return x if x.sum\(\) > 0 else -x` \("),
 ])
 def test_unsupported_operations_are_named(layers, message):
     with pytest.raises(QuantizationError, match=message):
@@ -214,6 +216,11 @@ def test_unsupported_operations_are_named(layers, message):
     (torch.full((2, *SHAPE), float("nan")), "`input_quant` can't be calibrated: nan came up"),
     (torch.rand(2, 5, 8, 8), r"batch 0 of the calibration set, torch.float32 of shape \(2, 5, 8, 8\), does not go through"),
     ([np.zeros((1, *SHAPE))], "is a ndarray: give tensors"),
+    ([()], "is a tuple: give tensors"),
+    (torch.zeros(3, 8, 8), r"of shape \(3, 8, 8\), does not go through the network for samples of shape \(3, 8, 8\)"),
+    (torch.zeros(2, 3, 9, 9), r"does not go through the network for samples of shape \(3, 8, 8\)"),
+    (torch.tensor(1.0), "the calibration set is a single number"),
+    (None, "the calibration set is a NoneType: give a tensor"),
 ])
 def test_bad_calibration_sets_are_refused(calibration, message):
     with pytest.raises(QuantizationError, match=message):
@@ -223,7 +230,10 @@ def test_bad_calibration_sets_are_refused(calibration, message):
 def test_bad_arguments_are_refused():
     network, x = nn.Conv2d(3, 4, 1), torch.rand(2, *SHAPE)
     for options, message in (({"weight_bits": 1}, "weight_bits must be from 2 to 8, not 1"), ({"activation_bits": 9}, "not 9"),
-                             ({"first_last_bits": 16}, "not 16"), ({"power_of_two": True, "learn_scales": True}, "choose one")):
+                             ({"first_last_bits": 16}, "not 16"), ({"first_last_bits": 0}, "first_last_bits must be from 2 to 8, not 0"),
+                             ({"weight_bits": "8"}, "weight_bits must"), ({"weight_bits": 4.5}, "not 4.5"),
+                             ({"input_integers": "s1"}, "'s1' must have 2 to 16 bits"),
+                             ({"power_of_two": True, "learn_scales": True}, "choose one")):
         with pytest.raises(QuantizationError, match=message):
             quantize(network, x[:1], x, **options)
 
