@@ -75,8 +75,7 @@ def generate(design: Design, design_hash: str) -> Rtl:
     for helper in ("bw_rom", "bw_ram", "bw_ram_async"):
         if any(f"  {helper} #(" in text for text in texts.values()):
             verilog[f"{helper}.v"] = render(f"{helper}.v.j2", header=comments)
-    s_axis = AxiPort(design.stages[0].engine.word_in, design.words_in)
-    m_axis = AxiPort(design.stages[-1].engine.word_out, design.words_out)
+    s_axis, m_axis = AxiPort(design.word_in, design.words_in), AxiPort(design.word_out, design.words_out)
     names = [file.removesuffix(".v").lower() for file in [*verilog, f"{top}.v"]]
     if len(set(names)) != len(names):
         raise CodegenError(f"the network's name '{design.graph.name}' is the name of a block that it uses; rename the network")
@@ -142,8 +141,9 @@ def _mem(width: int, words: list[int]) -> str:
 
 
 def _top(design: Design, top: str, header: str, modules: dict[str, str], s_axis: AxiPort, m_axis: AxiPort) -> str:
-    words = [design.stages[0].engine.word_in, *(stage.engine.word_out for stage in design.stages)]
+    words = design.streams
     streams = [{"name": f"s{n}", "bits": word.bits, "pad": len(f"[{word.bits - 1}:0]") - 1} for n, word in enumerate(words)]
+    last = f"s{design.last_stream}"
     ii, latency = design.rate()
     used, size, bits = s_axis.word.type.bits, s_axis.element_bits, s_axis.data_bits
     unpack = [{"target": f"s0_data[{lane * used + used - 1}:{lane * used}]",
@@ -155,14 +155,22 @@ def _top(design: Design, top: str, header: str, modules: dict[str, str], s_axis:
         gaps.append(f"s_axis_tdata[{bits - 1}:{s_axis.word.lanes * size}]")
     return render(
         "top.v.j2", top=top, header=header, s=s_axis, m=m_axis, streams=streams, unpack=unpack, unused_bits=gaps,
-        pack=_pack(f"s{len(design.stages)}_data", m_axis), beat_bits=max(1, (m_axis.beats - 1).bit_length()),
+        last=last, pack=_pack(f"{last}_data", m_axis), beat_bits=max(1, (m_axis.beats - 1).bit_length()),
         summary="dataflow accelerator with AXI4-Stream in and out",
         quantization=", ".join(dict.fromkeys(
             f"{stage.engine.w_type} weights x {stage.engine.x_type} activations"
             for stage in design.stages if isinstance(stage.engine, Mvu))) or "none",
         ii_cycles=ii, latency_cycles=latency,
         blocks=[{"module": modules[stage.name], "name": stage.name, "comment": f"{describe(stage)} (layer {stage.layer})",
-                 "source": f"s{n}", "target": f"s{n + 1}"} for n, stage in enumerate(design.stages)])
+                 "ports": _ports(stage), "indent": len(_ports(stage)[0]["name"]) + len("_payload") - len("clk")} for stage in design.stages])
+
+
+def _ports(stage: Stage) -> list[dict[str, str]]:
+    """A block's ports and the streams at them: `i` and `o`, numbered where there are several."""
+    found = []
+    for stem, streams in (("i", stage.wires.inputs), ("o", stage.wires.outputs)):
+        found += [{"name": stem if len(streams) == 1 else f"{stem}{n}", "stream": f"s{stream}"} for n, stream in enumerate(streams)]
+    return found
 
 
 def _pack(signal: str, port: AxiPort) -> str:

@@ -10,9 +10,9 @@ import pytest
 
 import bitwright
 from hwsim.autoplan import auto_plan
-from hwsim.design import LEAST_DEPTH, Design, Stage, ample_design, divisors
+from hwsim.design import LEAST_DEPTH, Design, Stage, ample_design
 from hwsim.engines.fifo import StreamFifo
-from hwsim.layers import MappingError, layers
+from hwsim.layers import MappingError, collect as layers, divisors
 from hwsim.plan import Plan, PlanError
 from intir import BIPOLAR, ArgMax, Graph, GraphBuilder, IntType, MatMul, Reshape, Threshold, unsigned
 from tests.conftest import REPOSITORY
@@ -89,14 +89,14 @@ def test_depths_of_the_plan_are_kept() -> None:
     wanted = dict.fromkeys(plan.layers, 9)
     design = make_design(graph, with_depths(plan, wanted))
     assert open_queues(design) == wanted
-    assert {name: layer.fifo_depth for name, layer in design.plan.layers.items()} == wanted
+    assert {name: layer.fifo_depth for name, layer in design.plan.layers.items()} == {name: (depth,) for name, depth in wanted.items()}
 
 
 def test_a_design_fills_in_its_plan() -> None:
     graph, plan = random_case(4)
     assert all(layer.fifo_depth is None for layer in plan.layers.values())
     design = make_design(graph, plan)
-    assert {name: layer.fifo_depth for name, layer in design.plan.layers.items()} == open_queues(design)
+    assert {name: layer.fifo_depth for name, layer in design.plan.layers.items()} == {name: (depth,) for name, depth in open_queues(design).items()}
     assert make_design(graph, design.plan).rate() == design.rate()
 
 
@@ -195,8 +195,8 @@ def chain(*ops: object, shape: tuple[int, ...] = (4,), kind: IntType = BIPOLAR) 
 def test_layers_take_thresholds_along_and_skip_reshapes() -> None:
     found = layers(chain(MatMul(np.ones((4, 6), np.int64)), Threshold(np.zeros((6, 1), np.int64), BIPOLAR), Reshape((2, 3)),
                          Threshold(np.zeros((3, 1), np.int64), BIPOLAR), Reshape((6,)), ArgMax()))
-    assert [(layer.name, layer.engine, len(layer.nodes), layer.inputs, layer.outputs, layer.rounds) for layer in found] == [
-        ("matmul0", "mvu", 2, 4, 6, 1), ("threshold1", "thresholding", 1, 3, 3, 2), ("argmax0", "argmax", 1, 6, 1, 1)]
+    assert [(layer.name, layer.engine, len(layer.nodes), layer.shape_in, layer.shape) for layer in found] == [
+        ("matmul0", "mvu", 2, (4,), (6,)), ("threshold1", "thresholding", 1, (2, 3), (2, 3)), ("argmax0", "argmax", 1, (6,), (1,))]
 
 
 def test_what_no_engine_runs() -> None:
