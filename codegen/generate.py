@@ -2,24 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from amaranth.lib import wiring
 
 import hwsim
 from hwsim.design import Design, Stage
+from hwsim.engines import elementwise, join
 from hwsim.engines.argmax import Argmax
+from hwsim.engines.base import Engine
 from hwsim.engines.fifo import StreamFifo
+from hwsim.engines.fork import Fork
 from hwsim.engines.mvu import Mvu
+from hwsim.engines.permute import Permute
+from hwsim.engines.pool import Pool
 from hwsim.engines.thresholding import Thresholding
+from hwsim.engines.topk import TopK
+from hwsim.engines.vvu import Vvu
 from hwsim.engines.width import Width
+from hwsim.engines.window import Window
 
 from .axi import AxiPort
 from .blocks.argmax import ArgmaxBlock
+from .blocks.elementwise import ClipBlock, LookupBlock, ScaleBlock
 from .blocks.fifo import FifoBlock
+from .blocks.fork import ForkBlock
+from .blocks.join import ArithmeticBlock, ConcatBlock
 from .blocks.mvu import MvuBlock
+from .blocks.permute import PermuteBlock
+from .blocks.pool import PoolBlock
+from .blocks.requant import RequantBlock
 from .blocks.thresholding import ThresholdingBlock
+from .blocks.topk import TopKBlock
+from .blocks.vvu import VvuBlock
 from .blocks.width import WidthBlock
+from .blocks.window import WindowBlock
 from .errors import CodegenError
 from .naming import top_identifier
 from .platform import VerilogPlatform
@@ -94,19 +112,33 @@ def _module_name(top: str, stage: Stage) -> str:
     return f"{top}_{stage.name}"
 
 
+#: Engine -> its block, and whether the block has memories, whose files want a name.
+BLOCKS: dict[type[Engine], tuple[Callable[..., wiring.Component], bool]] = {
+    Argmax: (ArgmaxBlock, False),
+    join.Arithmetic: (ArithmeticBlock, False),
+    join.Concat: (ConcatBlock, False),
+    Permute: (PermuteBlock, False),
+    Vvu: (VvuBlock, True),
+    elementwise.Clip: (ClipBlock, False),
+    elementwise.Lookup: (LookupBlock, True),
+    elementwise.Requant: (RequantBlock, True),
+    elementwise.Scale: (ScaleBlock, True),
+    Mvu: (MvuBlock, True),
+    Fork: (ForkBlock, False),
+    Pool: (PoolBlock, False),
+    StreamFifo: (FifoBlock, False),
+    Thresholding: (ThresholdingBlock, True),
+    TopK: (TopKBlock, False),
+    Width: (WidthBlock, False),
+    Window: (WindowBlock, False),
+}
+
+
 def _component(stage: Stage, stem: str) -> wiring.Component:
-    engine = stage.engine
-    if isinstance(engine, Mvu) and stage.weights is not None:
-        return MvuBlock(engine, stage.weights, stage.thresholds, stem)
-    if isinstance(engine, Thresholding) and stage.thresholds is not None:
-        return ThresholdingBlock(engine, stage.thresholds, stem)
-    if isinstance(engine, Width):
-        return WidthBlock(engine)
-    if isinstance(engine, Argmax):
-        return ArgmaxBlock(engine)
-    if isinstance(engine, StreamFifo):
-        return FifoBlock(engine)
-    raise CodegenError(f"stage '{stage.name}': no block for the engine '{engine.kind}'; engines and blocks come in pairs")
+    if type(stage.engine) not in BLOCKS:
+        raise CodegenError(f"stage '{stage.name}': no block for the engine '{stage.engine.kind}'; engines and blocks come in pairs")
+    block, has_memories = BLOCKS[type(stage.engine)]
+    return block(stage.engine, **stage.constants, **({"stem": stem} if has_memories else {}))
 
 
 def _header(design: Design, design_hash: str) -> str:
@@ -162,7 +194,8 @@ def _top(design: Design, top: str, header: str, modules: dict[str, str], s_axis:
             for stage in design.stages if isinstance(stage.engine, Mvu))) or "none",
         ii_cycles=ii, latency_cycles=latency,
         blocks=[{"module": modules[stage.name], "name": stage.name, "comment": f"{describe(stage)} (layer {stage.layer})",
-                 "ports": _ports(stage), "indent": len(_ports(stage)[0]["name"]) + len("_payload") - len("clk")} for stage in design.stages])
+                 "ports": _ports(stage), "indent": len(_ports(stage)[0]["name"]) + len("_payload") - len("clk")}
+                for stage in design.stages])
 
 
 def _ports(stage: Stage) -> list[dict[str, str]]:

@@ -126,8 +126,8 @@ def simulate(blocks: Sequence[Block], words_in: int, words_out: int, *, wires: S
     latency = np.array([b.latency_cycles if isinstance(b, (Schedule, Buffer)) else 0 for b in blocks], np.int64)
     # Nothing moving for longer than every stall and every pipeline together means nothing ever will.
     patience = len(source) + len(sink) + int(latency.sum()) + 2
-    in_cycles, out_cycles, counters, status = _run(
-        *_flat(blocks, wires), latency, source, sink, words_in, words_out, limit_cycles, patience)
+    tables = (*_flat(blocks, wires), latency, source, sink, words_in, words_out, limit_cycles, patience)
+    in_cycles, out_cycles, counters, status = _run(*tables)
     if status == _DEADLOCK:
         raise SimulationError(f"the design stops after {len(out_cycles)} of {words_out} output words and takes no more input "
                               f"({len(in_cycles)} of {words_in} words); offer whole frames, or deepen its FIFOs")

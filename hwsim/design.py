@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -41,9 +42,8 @@ class Stage:
         Rounds of the engine's schedule per frame; words per frame of a queue or a fork.
     wires : Wires
         Streams that it reads and makes.
-    weights : int64 (K, N) or None
-    thresholds : int64 (C or 1, T) or None
-        In the unit of the engine's comparison.
+    constants : name -> int64 array
+        What the block of that engine takes besides its parameters: ``weights``, ``thresholds``, ...
     """
 
     name: str
@@ -51,8 +51,7 @@ class Stage:
     layer: str
     rounds: int
     wires: Wires
-    weights: Int64 | None = None
-    thresholds: Int64 | None = None
+    constants: Mapping[str, Int64] = field(default_factory=dict)
 
     @property
     def cycles_per_frame(self) -> int:
@@ -204,29 +203,27 @@ class _Assembly:
         """The FPGA family of the plan."""
         return self.plan.family
 
-    def block(self, suffix: str, engine: Engine, inputs: list[Flow], words_out: int, *, rounds: int,
-              weights: Int64 | None = None, thresholds: Int64 | None = None) -> Flow:
+    def block(self, suffix: str, engine: Engine, inputs: list[Flow], words_out: int, rounds: int, **constants: Int64) -> Flow:
         """Add a block of the present layer; returns the stream that it makes."""
-        (flow,) = self._add(suffix, engine, inputs, words_out, 1, rounds, weights, thresholds)
+        (flow,) = self._add(suffix, engine, inputs, words_out, 1, rounds, constants)
         return flow
 
     def converted(self, flow: Flow, lanes: int) -> Flow:
         """The stream with another number of lanes."""
         for converter in converters(flow.word.lanes, lanes, flow.word.type):
             words = flow.elements // converter.lanes_out
-            flow = self.block("width", converter, [flow], words,
-                              rounds=flow.elements // max(converter.lanes_in, converter.lanes_out))
+            flow = self.block("width", converter, [flow], words, flow.elements // max(converter.lanes_in, converter.lanes_out))
         return flow
 
     def _add(self, suffix: str, engine: Engine, inputs: list[Flow], words_out: int, outputs: int, rounds: int,
-             weights: Int64 | None = None, thresholds: Int64 | None = None) -> list[Flow]:
+             constants: Mapping[str, Int64] | None = None) -> list[Flow]:
         stem = f"{self.prefix}_{suffix}"
         count = self.counts.get(stem, 0)
         self.counts[stem] = count + 1
         made = tuple(range(self.streams, self.streams + outputs))
         self.streams += outputs
         self.stages.append(Stage(f"{stem}{count or ''}", engine, self.layer, rounds,
-                                 Wires(tuple(flow.stream for flow in inputs), made), weights, thresholds))
+                                 Wires(tuple(flow.stream for flow in inputs), made), dict(constants or {})))
         return [Flow(stream, engine.word_out, words_out) for stream in made]
 
     def branches(self, flow: Flow, readers: int) -> list[Flow]:
@@ -238,7 +235,8 @@ class _Assembly:
     def queue(self, flow: Flow, reader: int, planned: tuple[int, ...] | None) -> Flow:
         """A queue behind the present layer, for its reader of that number."""
         depth = planned[reader] if planned else None
-        (behind,) = self._add("fifo", StreamFifo(flow.word.lanes, flow.word.type, depth or LEAST_DEPTH), [flow], flow.words, 1, flow.words)
+        engine = StreamFifo(flow.word.lanes, flow.word.type, depth or LEAST_DEPTH)
+        (behind,) = self._add("fifo", engine, [flow], flow.words, 1, flow.words)
         self.queues[self.stages[-1].name] = (self.layer, reader, depth)
         return behind
 
@@ -270,16 +268,16 @@ def _assembled(graph: Graph, plan: Plan) -> tuple[Design, dict[str, tuple[str, i
             ends[place] = _led(assembly, branch, wanted, reader, planned, place[0])
 
     first = max((lanes[n][position] for n, position in readers[start] if n < len(found)), default=1)
-    value = graph.values[start]
+    pixels = graph.values[start]
     assembly.prefix, assembly.layer = "input", ""
-    distribute(Flow(0, Word(first, value.type), value.elements // first), start, plan.input_fifo_depth or None, True)
+    distribute(Flow(0, Word(first, pixels.type), pixels.elements // first), start, plan.input_fifo_depth or None, True)
     for number, layer in enumerate(found):
         entry = plan.layers[layer.name]
         assembly.prefix, assembly.layer = f"l{number}", layer.name
         flow = layer.build(assembly, entry, [ends[number, position] for position in range(len(layer.sources))])
         distribute(flow, layer.value, entry.fifo_depth, False)
     out = ends[len(found), 0]
-    return Design(graph, plan, found, assembly.stages, Word(first, value.type), out.word), assembly.queues
+    return Design(graph, plan, found, assembly.stages, Word(first, pixels.type), out.word), assembly.queues
 
 
 def _led(assembly: _Assembly, flow: Flow, lanes: int, reader: int, planned: tuple[int, ...] | None, place: int) -> Flow:
@@ -310,17 +308,21 @@ def _least_depths(ample: Design, fixed: set[str]) -> dict[str, int]:
     """Least depths that cost neither rate nor latency, for every queue that the plan leaves open."""
     depths = ample.depths
     goal = ample.rate()
+
+    def is_enough(name: str, depth: int) -> bool:
+        try:
+            return ample.with_depths(depths | {name: depth}).rate() == goal
+        except SimulationError:  # a join whose other side waits for words that have no room here
+            return False
+
     for name in depths:
         low, high = LEAST_DEPTH, depths[name]
-        while name not in fixed and low < high:
+        if name in fixed or is_enough(name, low):  # most queues need no more
+            depths[name] = depths[name] if name in fixed else low
+            continue
+        low += 1
+        while low < high:
             middle = (low + high) // 2
-            try:
-                enough = ample.with_depths(depths | {name: middle}).rate() == goal
-            except SimulationError:  # a join whose other side waits for words that have no room here
-                enough = False
-            if enough:
-                high = middle
-            else:
-                low = middle + 1
+            low, high = (low, middle) if is_enough(name, middle) else (middle + 1, high)
         depths[name] = high
     return depths

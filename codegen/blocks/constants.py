@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from intir import IntType
 
-from .numbers import lanes, pattern
+from .numbers import lanes, number, pattern
 
 
 def rom(m: Module, what: str, stem: str, words: Sequence[int], width: int, address: Value, enable: Value) -> Value:
@@ -48,7 +48,7 @@ def channel_constants(m: Module, stem: str, columns: Sequence[tuple[str, NDArray
     Returns
     -------
     list of `pe` values per column
-        As carried.  Those of columns that vary come a clock cycle after `fold`.
+        The integers.  Those of columns that vary come a clock cycle after `fold`.
     """
     found = []
     for name, values, kind in columns:
@@ -56,5 +56,5 @@ def channel_constants(m: Module, stem: str, columns: Sequence[tuple[str, NDArray
             found.append([Const(kind.lo)] * pe)
             continue
         words = [pattern(values[at:at + pe].tolist(), kind) for at in range(0, len(values), pe)]
-        found.append(lanes(rom(m, name, stem, words, pe * kind.bits, fold, enable), kind))
+        found.append([number(part, kind) for part in lanes(rom(m, name, stem, words, pe * kind.bits, fold, enable), kind)])
     return found

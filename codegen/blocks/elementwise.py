@@ -6,7 +6,7 @@ Parameters, schedules and latencies: `hwsim.engines.elementwise`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import numpy as np
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, unsigned
@@ -53,8 +53,9 @@ class ElementwiseBlock(wiring.Component):
             x = register(m, control.advance, x, "word")
         else:
             constants = [[Const(int(column[n % len(column)])) for n in range(p.pe)] for column in self.columns]
-        results = [encoded(self.lane(m, control.advance, n, number(element, p.x_type), [column[n] for column in constants]), p.out_type)
-                   for n, element in enumerate(lanes(x, p.x_type))]
+        values = [self.lane(m, control.advance, n, number(element, p.x_type), [column[n] for column in constants])
+                  for n, element in enumerate(lanes(x, p.x_type))]
+        results = [encoded(value, p.out_type) for value in values]
         m.d.comb += self.o.payload.eq(register(m, control.advance, Cat(results), "result"))
         return m
 
@@ -75,7 +76,7 @@ class ClipBlock(ElementwiseBlock):
         super().__init__(params, (), "")
 
     def lane(self, m: Module, advance: Value, n: int, x: Value, constants: list[Value]) -> Value:
-        p = self.params
+        p = cast(Clip, self.params)
         return clamped(x, p.x_type.lo, p.x_type.hi, p.lo, p.hi)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Const, Shape, Value
+from amaranth.hdl import Cat, Const, Mux, Shape, Value
 from amaranth.hdl import signed as signed_shape
 from amaranth.hdl import unsigned as unsigned_shape
 
@@ -64,6 +64,14 @@ def balanced_sum(terms: list[Value]) -> Value:
     while len(terms) > 1:
         terms = [a + b for a, b in zip(terms[::2], terms[1::2], strict=False)] + ([terms[-1]] if len(terms) % 2 else [])
     return terms[0]
+
+
+def selected(index: Value, values: list[Value]) -> Value:
+    """``values[index]`` as a tree of two-way multiplexers."""
+    for bit in range((len(values) - 1).bit_length()):
+        values = [Mux(index[bit], *pair[::-1]) if len(pair) == 2 else pair[0]
+                  for pair in (values[at:at + 2] for at in range(0, len(values), 2))]
+    return values[0]
 
 
 def pattern(values: list[int], kind: IntType) -> int:

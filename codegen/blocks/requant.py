@@ -6,6 +6,8 @@ lies below it.  So a rounding costs one carry chain, and the zero point rides on
 
 from __future__ import annotations
 
+from typing import cast
+
 import numpy as np
 from amaranth.hdl import Cat, Const, Module, Signal, Value
 from numpy.typing import NDArray
@@ -36,18 +38,20 @@ class RequantBlock(ElementwiseBlock):
         super().__init__(params, (multiplier, params.shift_type.hi - shift, zero_point), stem)
 
     def lane(self, m: Module, advance: Value, n: int, x: Value, constants: list[Value]) -> Value:
-        p = self.params
+        p = cast(Requant, self.params)
         multiplier, alignment, zero = constants
         shift, rounding = p.shift_type.hi, p.rounding
         kinds = [p.multiplier_type, p.alignment_type, p.zero_type]
-        ends = [(c.value, c.value) if isinstance(c, Const) else (kind.lo, kind.hi) for c, kind in zip(constants, kinds, strict=True)]
+        ends = [(c.value, c.value) if isinstance(c, Const) else (kind.lo, kind.hi)
+                for c, kind in zip(constants, kinds, strict=True)]
         if isinstance(alignment, Const):  # a wired channel has its own shift
             shift, alignment, ends[1] = shift - alignment.value, Const(0), (0, 0)
 
         corners = [a * b for a in (p.x_type.lo, p.x_type.hi) for b in ends[0]]
         lo, hi = min(corners), max(corners)
         value: Value = self._held(m, advance, x * multiplier, lo, hi, f"product{n}")
-        zero, alignment = (c if isinstance(c, Const) else register(m, advance, c, f"held{k}_{n}") for k, c in enumerate((zero, alignment)))
+        zero, alignment = (c if isinstance(c, Const) else register(m, advance, c, f"held{k}_{n}")
+                           for k, c in enumerate((zero, alignment)))
         if rounding == "gemmlowp":
             lo, hi = lo >> HIGH_MULTIPLY, -(-hi >> HIGH_MULTIPLY)
             value = self._held(m, advance, rounded(value, HIGH_MULTIPLY, "half_up", Const(0)), lo, hi, f"high{n}")

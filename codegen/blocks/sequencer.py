@@ -44,8 +44,9 @@ def sequencer(m: Module, i: stream.Interface | Sequence[stream.Interface], o: st
     needs, emits : 1-bit values
         Whether the current step takes a word (one value per input), and whether it completes an output word.
     """
-    inputs = list(i) if isinstance(i, (list, tuple)) else [i]
-    wanted = [Value.cast(one)[0] for one in (needs if isinstance(needs, (list, tuple)) else [needs] * len(inputs))]
+    inputs: list[stream.Interface] = list(i) if isinstance(i, (list, tuple)) else [i]
+    each = list(needs) if isinstance(needs, (list, tuple)) else [needs] * len(inputs)
+    wanted = [Value.cast(one)[0] for one in each]
     advance, fires, valid = Signal(), Signal(), Signal(latency)
     there = [port.valid | ~need for port, need in zip(inputs, wanted, strict=True)]
     m.d.comb += [advance.eq(~o.valid | o.ready), fires.eq(Cat(advance, *there).all()), o.valid.eq(valid[0])]

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from intir import Graph, IntType, Node, Reshape
 
-from . import decide, elementwise, product
+from . import decide, elementwise, joins, product, windows
 from .base import MAKERS, Builder, Flow, Layer, MappingError, divisors, plain
 
-__all__ = ["Builder", "Flow", "Layer", "MappingError", "collect", "decide", "divisors", "elementwise", "product"]
+__all__ = [
+    "Builder", "Flow", "Layer", "MappingError", "collect", "decide", "divisors", "elementwise", "joins", "plain", "product",
+    "source_of", "windows",
+]
 
 
 def collect(graph: Graph) -> list[Layer]:
@@ -57,5 +60,3 @@ def source_of(graph: Graph, value: str) -> str:
         value = makers[value].inputs[0]
     return value
 
-
-__all__ += ["plain", "source_of"]

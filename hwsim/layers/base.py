@@ -52,10 +52,12 @@ class Flow:
 class Builder(Protocol):
     """What a layer builds its blocks with."""
 
-    family: str
+    @property
+    def family(self) -> str:
+        """The FPGA family of the plan."""
+        ...
 
-    def block(self, suffix: str, engine: Engine, inputs: list[Flow], words_out: int, *, rounds: int,
-              weights: Int64 | None = None, thresholds: Int64 | None = None) -> Flow:
+    def block(self, suffix: str, engine: Engine, inputs: list[Flow], words_out: int, rounds: int, **constants: Int64) -> Flow:
         """Add a block of the present layer; returns the stream that it makes."""
         ...
 
@@ -163,7 +165,8 @@ class Layer(ABC):
     def check(self, entry: LayerPlan) -> None:
         """Raise PlanError unless a plan's entry fits."""
         if entry.engine != self.engine:
-            raise PlanError(f"layer '{self.name}': the plan's engine '{entry.engine}' cannot run it; write engine = \"{self.engine}\"")
+            raise PlanError(f"layer '{self.name}': the plan's engine '{entry.engine}' cannot run it; write "
+                            f"engine = \"{self.engine}\"")
         _among(self.name, "pe", entry.pe, self.pe_choices(), self.pe_counts)
         if self.has_simd:
             _among(self.name, "simd", entry.simd, self.simd_choices(), "inputs")
@@ -178,8 +181,8 @@ def _among(layer: str, key: str, value: int | None, choices: list[int], what: st
     if value is None:
         raise PlanError(f"layer '{layer}' has no {key}; give one that divides its {most} {what}")
     if value not in choices:
-        near = [max((one for one in choices if one < value), default=None), min((one for one in choices if one > value), default=None)]
-        named = [str(one) for one in near if one is not None]
+        below, above = [one for one in choices if one < value], [one for one in choices if one > value]
+        named = [str(one) for one in (*below[-1:], *above[:1])]
         raise PlanError(f"layer '{layer}': {key} = {value} does not divide its {most} {what}; the nearest that "
                         f"{'do are' if len(named) > 1 else 'does is'} {' and '.join(named)}")
 

@@ -1,13 +1,14 @@
-"""Layers that decide: argmax."""
+"""Layers that decide: argmax and top-k."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import ClassVar
 
-from intir import Graph, IntType, Node
+from intir import Graph, IntType, Node, TopK
 
 from ..engines.argmax import Argmax
+from ..engines.topk import TopK as Sorter
 from ..plan import LayerPlan
 from .base import Builder, Flow, Layer, divisors, makes, plain
 
@@ -39,10 +40,42 @@ class ArgmaxLayer(Layer):
 
     def build(self, builder: Builder, entry: LayerPlan, flows: list[Flow]) -> Flow:
         engine = Argmax(self.channels, entry.pe, flows[0].word.type, self.out_type)
-        return builder.block("argmax", engine, flows, self.elements, rounds=self.elements)
+        return builder.block("argmax", engine, flows, self.elements, self.elements)
 
 
 @makes("ArgMax")
 def argmax(graph: Graph, node: Node, x_types: tuple[IntType, ...]) -> Layer | None:
     """An argmax unit."""
     return ArgmaxLayer(graph, (node,), x_types)
+
+
+@dataclass(frozen=True, eq=False)
+class TopkLayer(Layer):
+    """A TopK over the channels of each position: one channel at a time in, all k places out."""
+
+    engine: ClassVar[str] = "topk"
+    pe_counts: ClassVar[str] = "places"
+
+    @property
+    def out_type(self) -> IntType:
+        return plain(self.graph.values[self.value].type)
+
+    def pe_choices(self) -> list[int]:
+        return [self.shape[-1]]
+
+    def cycles(self, entry: LayerPlan) -> int:
+        return self.positions * self.shape_in[-1]
+
+    def lanes_in(self, entry: LayerPlan) -> tuple[int, ...]:
+        return (1,)
+
+    def build(self, builder: Builder, entry: LayerPlan, flows: list[Flow]) -> Flow:
+        engine = Sorter(self.shape_in[-1], self.shape[-1], flows[0].word.type, self.out_type)
+        return builder.block("topk", engine, flows, self.positions, self.positions)
+
+
+@makes("TopK")
+def topk(graph: Graph, node: Node, x_types: tuple[IntType, ...]) -> Layer | None:
+    """A sorter of the best k."""
+    assert isinstance(node.op, TopK)
+    return TopkLayer(graph, (node,), x_types)

@@ -8,11 +8,15 @@ from typing import ClassVar
 
 import numpy as np
 
-from intir import Conv2d, Graph, IntType, MatMul, Node, Threshold
+from intir import Conv2d, ConvTranspose2d, Graph, IntType, L1Conv2d, L1MatMul, MatMul, Node, Threshold
 
 from ..engines.mvu import ORDERS, Mvu
+from ..engines.vvu import Vvu
+from ..engines.window import Window
 from ..plan import LayerPlan
-from .base import Builder, Flow, Int64, Layer, divisors, makes, plain, sole_reader
+from .base import Builder, Flow, Int64, Layer, MappingError, divisors, makes, plain, sole_reader
+
+Product = MatMul | Conv2d | ConvTranspose2d | L1MatMul | L1Conv2d
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,11 +27,16 @@ class ProductLayer(Layer):
     has_simd: ClassVar[bool] = True
 
     @property
-    def op(self) -> MatMul | Conv2d:
+    def op(self) -> Product:
         """The product."""
         op = self.nodes[0].op
-        assert isinstance(op, (MatMul, Conv2d))  # `product` makes no others
+        assert isinstance(op, Product)  # `product` makes no others
         return op
+
+    @property
+    def is_distance(self) -> bool:
+        """Whether distances are summed instead of products."""
+        return isinstance(self.op, (L1MatMul, L1Conv2d))
 
     @property
     def threshold(self) -> Threshold | None:
@@ -64,7 +73,9 @@ class ProductLayer(Layer):
     def is_windowed(self) -> bool:
         """Whether a window unit must lay out its inputs."""
         op = self.op
-        return isinstance(op, Conv2d) and (op.weights.shape[:2] != (1, 1) or op.stride != (1, 1) or any(op.pads))
+        if isinstance(op, (MatMul, L1MatMul)):
+            return False
+        return op.weights.shape[:2] != (1, 1) or op.stride != (1, 1) or any(op.pads) or isinstance(op, ConvTranspose2d)
 
     @property
     def out_type(self) -> IntType:
@@ -101,18 +112,22 @@ class ProductLayer(Layer):
         (flow,) = flows
         op = self.op
         if self.is_windowed:
-            from ..engines.window import Window
-
-            assert isinstance(op, Conv2d)
+            assert not isinstance(op, (MatMul, L1MatMul))
             height, width, _ = self.shape_in
-            window = Window.convolution(height, width, self.channels // flow.word.lanes, flow.word.lanes, flow.word.type,
-                                        kernel=op.weights.shape[:2], stride=op.stride, dilation=op.dilation, pads=op.pads,
-                                        pad_value=op.pad_value)
-            flow = builder.block("window", window, [flow], self.rounds * self.inputs // flow.word.lanes, rounds=1)
+            size = (height, width, self.channels // flow.word.lanes, flow.word.lanes, flow.word.type)
+            kernel = op.weights.shape[:2]
+            if isinstance(op, ConvTranspose2d):
+                window = Window.transposed(*size, kernel=kernel, stride=op.stride, dilation=op.dilation, pads=op.pads,
+                                           extra=op.extra)
+            else:
+                window = Window.convolution(*size, kernel=kernel, stride=op.stride, dilation=op.dilation, pads=op.pads,
+                                            pad_value=op.pad_value)
+            flow = builder.block("window", window, [flow], self.rounds * self.inputs // flow.word.lanes, 1)
             flow = builder.converted(flow, entry.simd)
         engine, rows = self.unit(entry, builder.family, flow.word.type)
-        return builder.block("mvu", engine, [flow], self.rounds * self.outputs // entry.pe, rounds=self.rounds,
-                             weights=self.weights, thresholds=rows)
+        constants = {} if rows is None else {"thresholds": rows}
+        return builder.block("mvu", engine, [flow], self.rounds * self.outputs // entry.pe, self.rounds, weights=self.weights,
+                             **constants)
 
     @property
     def operations(self) -> int:
@@ -127,7 +142,12 @@ class ProductLayer(Layer):
         assert entry.simd is not None
         bounds = self.range(self.nodes[0].output)
         engine = Mvu(self.inputs, self.outputs, entry.pe, entry.simd, x_type, IntType.of(self.weights), bounds.type, 0, bounds.type,
-                     self.out_type, family, entry.order or ORDERS[0])
+                     self.out_type, family, entry.order or ORDERS[0], self.is_distance)
+        return self.compared(engine)
+
+    def compared(self, engine: Mvu) -> tuple[Mvu, Int64 | None]:
+        """The unit with the thresholds behind it, if it has any."""
+        bounds = self.range(self.nodes[0].output)
         if self.threshold is None:
             return engine, None
         rows = clamped(self.threshold, bounds.lo, bounds.hi)
@@ -143,10 +163,49 @@ def clamped(threshold: Threshold, lo: Int64, hi: Int64) -> Int64:
     return np.clip(np.broadcast_to(threshold.thresholds, (len(lo), threshold.thresholds.shape[1])), lo[:, None], hi[:, None] + 1)
 
 
-@makes("MatMul", "Conv2d")
+@dataclass(frozen=True, eq=False)
+class DepthwiseLayer(ProductLayer):
+    """A convolution of each channel on its own, and the Threshold that alone reads it."""
+
+    engine: ClassVar[str] = "vvu"
+    has_simd: ClassVar[bool] = False
+    pe_counts: ClassVar[str] = "channels"
+
+    def cycles(self, entry: LayerPlan) -> int:
+        return max(self.rounds * self.inputs * self.outputs, math.prod(self.shape_in)) // entry.pe
+
+    def lanes_in(self, entry: LayerPlan) -> tuple[int, ...]:
+        return (entry.pe,)
+
+    def luts(self, entry: LayerPlan) -> int:
+        return self._unit(entry, "generic", self.x_types[0])[0].luts
+
+    def build(self, builder: Builder, entry: LayerPlan, flows: list[Flow]) -> Flow:
+        op = self.op
+        assert isinstance(op, Conv2d)  # `product` makes no others
+        height, width, channels = self.shape_in
+        window = Window.depthwise(height, width, channels // entry.pe, entry.pe, flows[0].word.type, kernel=op.weights.shape[:2],
+                                  stride=op.stride, dilation=op.dilation, pads=op.pads, pad_value=op.pad_value)
+        flow = builder.block("window", window, flows, self.rounds * self.inputs * channels // entry.pe, 1)
+        engine, rows = self._unit(entry, builder.family, flow.word.type)
+        constants = {} if rows is None else {"thresholds": rows}
+        return builder.block("vvu", engine, [flow], self.elements // entry.pe, self.rounds, weights=self.weights, **constants)
+
+    def _unit(self, entry: LayerPlan, family: str, x_type: IntType) -> tuple[Mvu, Int64 | None]:
+        bounds = self.range(self.nodes[0].output)
+        return self.compared(Vvu(self.inputs, self.outputs, entry.pe, 1, x_type, IntType.of(self.weights), bounds.type, 0,
+                                 bounds.type, self.out_type, family))
+
+
+@makes("MatMul", "Conv2d", "ConvTranspose2d", "L1MatMul", "L1Conv2d")
 def product(graph: Graph, node: Node, x_types: tuple[IntType, ...]) -> Layer | None:
-    """A dense product, if the node is one."""
-    if isinstance(node.op, Conv2d) and node.op.groups != 1:
-        return None
+    """A product of all channels, or of each on its own."""
     behind = sole_reader(graph, node.output, Threshold)
-    return ProductLayer(graph, (node,) if behind is None else (node, behind), x_types)
+    nodes = (node,) if behind is None else (node, behind)
+    groups, channels = getattr(node.op, "groups", 1), graph.values[node.inputs[0]].shape[-1]
+    if groups == 1:
+        return ProductLayer(graph, nodes, x_types)
+    if isinstance(node.op, Conv2d) and groups == channels == graph.values[node.output].shape[-1]:
+        return DepthwiseLayer(graph, nodes, x_types)
+    raise MappingError(f"node '{node.name}' ({node.op.kind}) has {groups} groups of {channels} channels; engines run 1 group, or "
+                       "as many as channels, so split it into convolutions of slices and a concatenation")

@@ -12,7 +12,8 @@ import bitwright
 from hwsim.autoplan import auto_plan
 from hwsim.design import LEAST_DEPTH, Design, Stage, ample_design
 from hwsim.engines.fifo import StreamFifo
-from hwsim.layers import MappingError, collect as layers, divisors
+from hwsim.layers import MappingError, divisors
+from hwsim.layers import collect as layers
 from hwsim.plan import Plan, PlanError
 from intir import BIPOLAR, ArgMax, Graph, GraphBuilder, IntType, MatMul, Reshape, Threshold, unsigned
 from tests.conftest import REPOSITORY
