@@ -41,11 +41,11 @@ def im2col(x: Int64, lanes: int, kernel: tuple, stride: tuple = (1, 1), dilation
 
 
 CONVOLUTIONS = {
-    "3x3": ((5, 6, 4), 2, {"kernel": (3, 3)}),
+    "3x3": ((5, 4, 4), 2, {"kernel": (3, 3)}),
     "one_word_a_pixel": ((5, 5, 2), 2, {"kernel": (3, 3)}),
     "one_lane": ((4, 5, 3), 1, {"kernel": (2, 2)}),
     "padded": ((4, 4, 2), 2, {"kernel": (3, 3), "pads": (1, 1, 1, 1)}),
-    "uneven_pads": ((4, 3, 2), 1, {"kernel": (3, 2), "pads": (2, 0, 1, 3)}),
+    "uneven_pads": ((3, 2, 2), 1, {"kernel": (3, 2), "pads": (2, 0, 1, 3)}),
     "strided": ((7, 7, 2), 2, {"kernel": (3, 3), "stride": (2, 2)}),
     "strided_rest": ((8, 6, 1), 1, {"kernel": (3, 3), "stride": (2, 2), "pads": (1, 1, 0, 0)}),
     "stride_above_kernel": ((8, 7, 2), 1, {"kernel": (2, 1), "stride": (3, 4)}),
@@ -63,8 +63,10 @@ CONVOLUTIONS = {
 KINDS = [unsigned(3), BIPOLAR, signed(4), TERNARY, IntType(-3, 3, 2), IntType(5, 9)]
 
 
-@pytest.mark.parametrize("name", CONVOLUTIONS)
-@pytest.mark.parametrize("order", ["convolution", "depthwise"])
+DEPTHWISE = ["3x3", "padded", "strided_rest", "dilated", "kernel_above_input", "one_dimension"]
+
+
+@pytest.mark.parametrize(("name", "order"), [*((name, "convolution") for name in CONVOLUTIONS), *((name, "depthwise") for name in DEPTHWISE)])
 def test_convolutions(name: str, order: str) -> None:
     (height, width, channels), lanes, options = CONVOLUTIONS[name]
     number = list(CONVOLUTIONS).index(name) + (order == "depthwise")
