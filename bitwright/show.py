@@ -78,7 +78,7 @@ def plan(plan: Plan, console: Console) -> None:
                    "<order", "fifo depth")
     for name, layer in plan.layers.items():
         table.add_row(escape(name), layer.engine, str(layer.pe), str(layer.simd or ""), layer.order or "",
-                      str(layer.fifo_depth or "auto"))
+                      ", ".join(map(str, layer.fifo_depth)) if layer.fifo_depth else "auto")
     console.print(table)
 
 

@@ -96,8 +96,7 @@ def verify(path: str | Path, *, frames: int | None = None, x: NDArray[np.int64] 
     frames_in = random_frames(design, frames, seed) if x is None else x
     if not len(frames_in):
         raise ToolError("0 frames to verify; give 1 or more")
-    s_axis = AxiPort(design.stages[0].engine.word_in, design.words_in)
-    m_axis = AxiPort(design.stages[-1].engine.word_out, design.words_out)
+    s_axis, m_axis = AxiPort(design.word_in, design.words_in), AxiPort(design.word_out, design.words_out)
     with tempfile.TemporaryDirectory(prefix="bitwright-") as folder:
         work = Path(folder)
         (work / "vectors.json").write_text(json.dumps(make_vectors(design, s_axis, m_axis, frames_in, seed + 1)))

@@ -2,24 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from amaranth.lib import wiring
 
 import hwsim
 from hwsim.design import Design, Stage
+from hwsim.engines import elementwise, join
 from hwsim.engines.argmax import Argmax
+from hwsim.engines.base import Engine
 from hwsim.engines.fifo import StreamFifo
+from hwsim.engines.fork import Fork
 from hwsim.engines.mvu import Mvu
+from hwsim.engines.permute import Permute
+from hwsim.engines.pool import Pool
 from hwsim.engines.thresholding import Thresholding
+from hwsim.engines.topk import TopK
+from hwsim.engines.vvu import Vvu
 from hwsim.engines.width import Width
+from hwsim.engines.window import Window
 
 from .axi import AxiPort
 from .blocks.argmax import ArgmaxBlock
+from .blocks.elementwise import ClipBlock, LookupBlock, ScaleBlock
 from .blocks.fifo import FifoBlock
+from .blocks.fork import ForkBlock
+from .blocks.join import ArithmeticBlock, ConcatBlock
 from .blocks.mvu import MvuBlock
+from .blocks.permute import PermuteBlock
+from .blocks.pool import PoolBlock
+from .blocks.requant import RequantBlock
 from .blocks.thresholding import ThresholdingBlock
+from .blocks.topk import TopKBlock
+from .blocks.vvu import VvuBlock
 from .blocks.width import WidthBlock
+from .blocks.window import WindowBlock
 from .errors import CodegenError
 from .naming import top_identifier
 from .platform import VerilogPlatform
@@ -75,8 +93,7 @@ def generate(design: Design, design_hash: str) -> Rtl:
     for helper in ("bw_rom", "bw_ram", "bw_ram_async"):
         if any(f"  {helper} #(" in text for text in texts.values()):
             verilog[f"{helper}.v"] = render(f"{helper}.v.j2", header=comments)
-    s_axis = AxiPort(design.stages[0].engine.word_in, design.words_in)
-    m_axis = AxiPort(design.stages[-1].engine.word_out, design.words_out)
+    s_axis, m_axis = AxiPort(design.word_in, design.words_in), AxiPort(design.word_out, design.words_out)
     names = [file.removesuffix(".v").lower() for file in [*verilog, f"{top}.v"]]
     if len(set(names)) != len(names):
         raise CodegenError(f"the network's name '{design.graph.name}' is the name of a block that it uses; rename the network")
@@ -95,19 +112,33 @@ def _module_name(top: str, stage: Stage) -> str:
     return f"{top}_{stage.name}"
 
 
+#: Engine -> its block, and whether the block has memories, whose files want a name.
+BLOCKS: dict[type[Engine], tuple[Callable[..., wiring.Component], bool]] = {
+    Argmax: (ArgmaxBlock, False),
+    join.Arithmetic: (ArithmeticBlock, False),
+    join.Concat: (ConcatBlock, False),
+    Permute: (PermuteBlock, False),
+    Vvu: (VvuBlock, True),
+    elementwise.Clip: (ClipBlock, False),
+    elementwise.Lookup: (LookupBlock, True),
+    elementwise.Requant: (RequantBlock, True),
+    elementwise.Scale: (ScaleBlock, True),
+    Mvu: (MvuBlock, True),
+    Fork: (ForkBlock, False),
+    Pool: (PoolBlock, False),
+    StreamFifo: (FifoBlock, False),
+    Thresholding: (ThresholdingBlock, True),
+    TopK: (TopKBlock, False),
+    Width: (WidthBlock, False),
+    Window: (WindowBlock, False),
+}
+
+
 def _component(stage: Stage, stem: str) -> wiring.Component:
-    engine = stage.engine
-    if isinstance(engine, Mvu) and stage.weights is not None:
-        return MvuBlock(engine, stage.weights, stage.thresholds, stem)
-    if isinstance(engine, Thresholding) and stage.thresholds is not None:
-        return ThresholdingBlock(engine, stage.thresholds, stem)
-    if isinstance(engine, Width):
-        return WidthBlock(engine)
-    if isinstance(engine, Argmax):
-        return ArgmaxBlock(engine)
-    if isinstance(engine, StreamFifo):
-        return FifoBlock(engine)
-    raise CodegenError(f"stage '{stage.name}': no block for the engine '{engine.kind}'; engines and blocks come in pairs")
+    if type(stage.engine) not in BLOCKS:
+        raise CodegenError(f"stage '{stage.name}': no block for the engine '{stage.engine.kind}'; engines and blocks come in pairs")
+    block, has_memories = BLOCKS[type(stage.engine)]
+    return block(stage.engine, **stage.constants, **({"stem": stem} if has_memories else {}))
 
 
 def _header(design: Design, design_hash: str) -> str:
@@ -142,8 +173,9 @@ def _mem(width: int, words: list[int]) -> str:
 
 
 def _top(design: Design, top: str, header: str, modules: dict[str, str], s_axis: AxiPort, m_axis: AxiPort) -> str:
-    words = [design.stages[0].engine.word_in, *(stage.engine.word_out for stage in design.stages)]
+    words = design.streams
     streams = [{"name": f"s{n}", "bits": word.bits, "pad": len(f"[{word.bits - 1}:0]") - 1} for n, word in enumerate(words)]
+    last = f"s{design.last_stream}"
     ii, latency = design.rate()
     used, size, bits = s_axis.word.type.bits, s_axis.element_bits, s_axis.data_bits
     unpack = [{"target": f"s0_data[{lane * used + used - 1}:{lane * used}]",
@@ -155,14 +187,23 @@ def _top(design: Design, top: str, header: str, modules: dict[str, str], s_axis:
         gaps.append(f"s_axis_tdata[{bits - 1}:{s_axis.word.lanes * size}]")
     return render(
         "top.v.j2", top=top, header=header, s=s_axis, m=m_axis, streams=streams, unpack=unpack, unused_bits=gaps,
-        pack=_pack(f"s{len(design.stages)}_data", m_axis), beat_bits=max(1, (m_axis.beats - 1).bit_length()),
+        last=last, pack=_pack(f"{last}_data", m_axis), beat_bits=max(1, (m_axis.beats - 1).bit_length()),
         summary="dataflow accelerator with AXI4-Stream in and out",
         quantization=", ".join(dict.fromkeys(
             f"{stage.engine.w_type} weights x {stage.engine.x_type} activations"
             for stage in design.stages if isinstance(stage.engine, Mvu))) or "none",
         ii_cycles=ii, latency_cycles=latency,
         blocks=[{"module": modules[stage.name], "name": stage.name, "comment": f"{describe(stage)} (layer {stage.layer})",
-                 "source": f"s{n}", "target": f"s{n + 1}"} for n, stage in enumerate(design.stages)])
+                 "ports": _ports(stage), "indent": len(_ports(stage)[0]["name"]) + len("_payload") - len("clk")}
+                for stage in design.stages])
+
+
+def _ports(stage: Stage) -> list[dict[str, str]]:
+    """A block's ports and the streams at them: `i` and `o`, numbered where there are several."""
+    found = []
+    for stem, streams in (("i", stage.wires.inputs), ("o", stage.wires.outputs)):
+        found += [{"name": stem if len(streams) == 1 else f"{stem}{n}", "stream": f"s{stream}"} for n, stream in enumerate(streams)]
+    return found
 
 
 def _pack(signal: str, port: AxiPort) -> str:

@@ -85,6 +85,8 @@ class _MemoryInstance(Elaboratable):
         (write,) = mem.write_ports
         ram = "bw_ram" if read.domain == "sync" else "bw_ram_async"
         enable = {"i_ren": read.en} if ram == "bw_ram" else {}
+        if "ram_style" in mem.attrs:
+            enable["p_STYLE"] = mem.attrs["ram_style"]
         m.submodules.ram = Instance(ram, i_wen=write.en, i_waddr=write.addr if len(write.addr) else Const(0, 1),
                                     i_wdata=write.data, **enable, **common)
         return m

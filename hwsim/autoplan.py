@@ -7,8 +7,8 @@ from dataclasses import replace
 
 from intir import Graph
 
-from .design import ample_design, divisors, engine_stage, is_common, pe_size
-from .layers import Layer, layers
+from .design import ample_design
+from .layers import Layer, collect, source_of
 from .plan import FAMILIES, MAX_CLOCK_MHZ, LayerPlan, Plan, PlanError, fingerprint
 
 #: Without a wanted rate: as many synapses in parallel, over all layers, as a mid-size FPGA carries with ease.
@@ -41,12 +41,15 @@ def auto_plan(graph: Graph, *, fps: float | None = None, clock_mhz: float = 100.
         raise PlanError(f"a clock of {clock_mhz:g} MHz; give one between 0 and {MAX_CLOCK_MHZ}")
     if family not in FAMILIES:
         raise PlanError(f"the FPGA family is '{family}'; choose one of {', '.join(FAMILIES)}")
-    found = layers(graph)
-    products = [layer for layer in found if layer.engine == "mvu"]
+    found = collect(graph)
+    products = [layer for layer in found if layer.has_simd]
     if folding is not None and len(folding) != len(products):
         raise PlanError(f"{len(folding)} foldings given, but the network has {len(products)} matrix layers "
                         f"({', '.join(layer.name for layer in products)}); give one PE,SIMD for each")
-    fixed = {layer.name: pair for layer, pair in zip(products, folding or [], strict=False)}
+    fixed = {layer.name: LayerPlan(layer.engine, *pair) for layer, pair in zip(products, folding or [], strict=False)}
+    for layer in products:
+        if layer.name in fixed:
+            layer.check(fixed[layer.name])
     if fps is not None:
         if not fps > 0:
             raise PlanError(f"{fps} frames per second wanted; give a positive rate")
@@ -56,14 +59,17 @@ def auto_plan(graph: Graph, *, fps: float | None = None, clock_mhz: float = 100.
             raise PlanError(f"{fps:g} frames per second at {clock_mhz:g} MHz leave {target} cycles per frame, but the network "
                             f"takes at least {least}; lower the rate or raise the clock")
     elif fixed:
-        target = max(layer.rounds * (layer.outputs // max(1, pair[0])) * (layer.inputs // max(1, pair[1]))
-                     for layer, pair in zip(products, folding or [], strict=True))
+        target = max(layer.cycles(fixed[layer.name]) for layer in products)
     else:
         target = _default_target(found)
+    readers: dict[str, list[tuple[Layer, int]]] = {}
+    for layer in found:
+        for position, value in enumerate(layer.sources):
+            readers.setdefault(source_of(graph, value), []).append((layer, position))
     entries: dict[str, LayerPlan] = {}
-    for layer in reversed(found):  # so that a layer can match the width its consumer takes
-        behind = next(iter(reversed(entries.values())), None)
-        entries[layer.name] = _fold(graph, layer, target, fixed.get(layer.name), behind)
+    for layer in reversed(found):  # so that a layer can match the width its first reader takes
+        wanted = next((reader.lanes_in(entries[reader.name])[position] for reader, position in readers.get(layer.value, [])), None)
+        entries[layer.name] = fixed.get(layer.name) or _fold(layer, target, wanted)
     plan = Plan(graph.name, fingerprint(graph), {layer.name: entries[layer.name] for layer in found}, family, clock_mhz)
     return _ordered(graph, plan, products)
 
@@ -79,41 +85,37 @@ def _ordered(graph: Graph, plan: Plan, products: list[Layer]) -> Plan:
     return plan
 
 
+def _foldings(layer: Layer) -> list[LayerPlan]:
+    """Every folding of a layer."""
+    if not layer.has_simd:
+        return [LayerPlan(layer.engine, pe) for pe in layer.pe_choices()]
+    return [LayerPlan(layer.engine, pe, simd) for pe in layer.pe_choices() for simd in layer.simd_choices()]
+
+
 def _least_cycles(layer: Layer) -> int:
     """Cycles per frame of a layer when it is unrolled as far as it goes."""
-    return 1 if is_common(layer) else layer.rounds
+    return min(layer.cycles(entry) for entry in _foldings(layer))
 
 
 def _default_target(found: list[Layer]) -> int:
     """Fewest cycles per frame, among powers of two, at which the products need no more than the default synapses."""
     target = 1
-    while True:
-        work = [layer.inputs * layer.outputs * layer.rounds for layer in found if layer.engine == "mvu"]
-        if sum(-(-macs // target) for macs in work) <= DEFAULT_SYNAPSES and all(_least_cycles(layer) <= target for layer in found):
-            return target
+    least = max(_least_cycles(layer) for layer in found)
+    while target < least or sum(-(-layer.operations // target) for layer in found) > DEFAULT_SYNAPSES:
         target *= 2
+    return target
 
 
-def _fold(graph: Graph, layer: Layer, target: int, fixed: tuple[int, int] | None,
-          behind: LayerPlan | None) -> LayerPlan:
-    """The folding with the fewest LUTs among those that keep to `target` cycles per frame."""
-    if fixed is not None:
-        return LayerPlan(layer.engine, *fixed)
-    rounds = _least_cycles(layer)
-    wanted = None if behind is None else (behind.simd or behind.pe)
-    if layer.engine != "mvu":
-        lanes = [d for d in divisors(pe_size(layer)) if rounds * (pe_size(layer) // d) <= target] or [pe_size(layer)]
+def _fold(layer: Layer, target: int, wanted: int | None) -> LayerPlan:
+    """The folding with the fewest LUTs among those that keep to `target` cycles per frame.
+
+    `wanted` is the number of lanes that its reader takes.
+    """
+    entries = _foldings(layer)
+    fitting = [entry for entry in entries if layer.cycles(entry) <= target] or [min(entries, key=layer.cycles)]
+    if not layer.has_simd:
         # As narrow as the rate allows, but so that one converter at most stands before the consumer.
-        return LayerPlan(layer.engine, min(lanes, key=lambda d: (wanted is not None and d % wanted and wanted % d, d)))
-    ranges = graph.ranges
-    pairs = [(pe, simd) for pe in divisors(layer.outputs) for simd in divisors(layer.inputs)
-             if layer.rounds * (layer.outputs // pe) * (layer.inputs // simd) <= target] or [(layer.outputs, layer.inputs)]
-    least = min(pe * simd for pe, simd in pairs)
-
-    def cost(pair: tuple[int, int]) -> tuple[int, ...]:
-        # The plain popcount ranks foldings as well as the planned tree, which takes seconds to find for each width.
-        stage = engine_stage("", layer, LayerPlan("mvu", *pair), "generic", ranges)
-        return stage.engine.luts, pair[0]
-
-    near = [pair for pair in pairs if pair[0] * pair[1] <= 2 * least]
-    return LayerPlan("mvu", *min(near, key=cost))
+        return min(fitting, key=lambda entry: (wanted is not None and entry.pe % wanted != 0 and wanted % entry.pe != 0, entry.pe))
+    least = min(entry.pe * (entry.simd or 1) for entry in fitting)
+    near = [entry for entry in fitting if entry.pe * (entry.simd or 1) <= 2 * least]
+    return min(near, key=lambda entry: (layer.luts(entry), entry.pe))

@@ -1,11 +1,14 @@
-"""The cycle-exact simulator of dataflow designs: sequencers and FIFOs in a row, with stalls at both ends.
+"""The cycle-exact simulator of dataflow designs: blocks joined by streams, with stalls at both ends.
 
 Time is counted in clock cycles from the first cycle after reset.  The rules, identical in the RTL:
 
 - a word moves over a stream in a cycle in which valid and ready are both high;
-- a sequencer (see `schedule`) is ready when its pipeline advances and its current step needs a word;
+- sequencers and buffers keep the contract of `schedule`; a sequencer takes the words of all the streams that a step needs
+  in the same cycle;
 - a FIFO of depth D is ready while it holds fewer than D words and valid while it holds at least one, both as seen at
   the start of the cycle: a word written in cycle t can leave in cycle t + 1;
+- a fork's outputs are valid while its input is and they have not taken its word; it is ready when each has taken it or
+  takes it now;
 - the source offers a word when its pattern says so, and then holds it until it is taken; the sink is ready in the
   cycles in which its pattern says so.
 """
@@ -14,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numba
 import numpy as np
@@ -21,7 +25,7 @@ from numpy.typing import NDArray
 
 from intir import BitwrightError
 
-from .schedule import Schedule
+from .schedule import Buffer, Schedule
 
 Int64 = NDArray[np.int64]
 
@@ -44,7 +48,20 @@ class Fifo:
             raise SimulationError(f"a queue of {self.depth} words; give it 1 or more")
 
 
-Block = Schedule | Fifo
+@dataclass(frozen=True)
+class Fork:
+    """One stream to several."""
+
+
+Block = Schedule | Buffer | Fifo | Fork
+
+
+@dataclass(frozen=True)
+class Wires:
+    """The streams of a block, by number; stream 0 comes from the source, the one that no block reads goes to the sink."""
+
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,11 +73,11 @@ class Trace:
     in_cycles, out_cycles : int64
         The cycle of every transfer at the input and at the output.
     fired : int64 (blocks,)
-        Steps fired (sequencers) or words passed (FIFOs).
+        Steps fired (sequencers), words given (buffers, FIFOs), words taken (forks).
     starved : int64 (blocks,)
-        Cycles in which a sequencer could advance but waited for input.
+        Cycles in which a sequencer or a buffer could advance but waited for input.
     blocked : int64 (blocks,)
-        Cycles in which a sequencer's finished word was not taken.
+        Cycles in which a sequencer's or a buffer's finished word was not taken.
     peak_words : int64 (blocks,)
         Most words a FIFO held.
     """
@@ -78,15 +95,23 @@ class Trace:
         return int(self.out_cycles[-1]) + 1
 
 
-def simulate(blocks: Sequence[Block], words_in: int, words_out: int, *, source: NDArray[np.bool_] = ALWAYS,
-             sink: NDArray[np.bool_] = ALWAYS, limit_cycles: int = 10**9) -> Trace:
-    """Run a row of blocks until `words_out` words have left.
+def row(blocks: Sequence[Block]) -> list[Wires]:
+    """The wires of blocks in a row."""
+    return [Wires((n,), (n + 1,)) for n in range(len(blocks))]
+
+
+def simulate(blocks: Sequence[Block], words_in: int, words_out: int, *, wires: Sequence[Wires] | None = None,
+             source: NDArray[np.bool_] = ALWAYS, sink: NDArray[np.bool_] = ALWAYS, limit_cycles: int = 10**9) -> Trace:
+    """Run a design until `words_out` words have left.
 
     Parameters
     ----------
-    blocks : sequence of Schedule and Fifo, from input to output
+    blocks : sequence of Schedule, Buffer, Fifo and Fork
+        Producers before consumers.
     words_in, words_out : int
         Words offered at the input, words awaited at the output.
+    wires : sequence of Wires, one per block
+        By default the blocks stand in a row.
     source, sink : bool (T,)
         Stall patterns, repeated: the source may offer a new word, the sink is ready, in cycle t if ``pattern[t % T]``.
     limit_cycles : int
@@ -97,16 +122,12 @@ def simulate(blocks: Sequence[Block], words_in: int, words_out: int, *, source: 
     SimulationError
         If nothing can move any more before the last word has left, or the limit is reached.
     """
-    needs = [b.needs if isinstance(b, Schedule) else np.zeros(1, np.bool_) for b in blocks]
-    emits = [b.emits if isinstance(b, Schedule) else np.zeros(1, np.bool_) for b in blocks]
-    offsets = np.concatenate([[0], np.cumsum([len(steps) for steps in needs])]).astype(np.int64)
-    latency = np.array([b.latency_cycles if isinstance(b, Schedule) else 0 for b in blocks], np.int64)
-    depth = np.array([b.depth if isinstance(b, Fifo) else 0 for b in blocks], np.int64)
+    wires = row(blocks) if wires is None else wires
+    latency = np.array([b.latency_cycles if isinstance(b, (Schedule, Buffer)) else 0 for b in blocks], np.int64)
     # Nothing moving for longer than every stall and every pipeline together means nothing ever will.
     patience = len(source) + len(sink) + int(latency.sum()) + 2
-    in_cycles, out_cycles, counters, status = _run(
-        np.concatenate(needs), np.concatenate(emits), offsets, latency, depth, source, sink,
-        words_in, words_out, limit_cycles, patience)
+    tables = (*_flat(blocks, wires), latency, source, sink, words_in, words_out, limit_cycles, patience)
+    in_cycles, out_cycles, counters, status = _run(*tables)
     if status == _DEADLOCK:
         raise SimulationError(f"the design stops after {len(out_cycles)} of {words_out} output words and takes no more input "
                               f"({len(in_cycles)} of {words_in} words); offer whole frames, or deepen its FIFOs")
@@ -117,18 +138,50 @@ def simulate(blocks: Sequence[Block], words_in: int, words_out: int, *, source: 
 
 
 _DONE, _DEADLOCK, _LIMIT = 0, 1, 2
+_SEQUENCER, _BUFFER, _FIFO, _FORK = 0, 1, 2, 3
+
+
+def _flat(blocks: Sequence[Block], wires: Sequence[Wires]) -> tuple[Any, ...]:
+    """Kinds, streams and tables of all blocks in flat arrays, as the compiled loop wants them."""
+    kinds, depth = np.zeros(len(blocks), np.int64), np.zeros(len(blocks), np.int64)
+    first, second = [], []  # needs (P * I) and emits (P), or available (J) and room (I)
+    for n, block in enumerate(blocks):
+        if isinstance(block, Schedule):
+            first.append(block.needs.astype(np.int64).ravel())
+            second.append(block.emits.astype(np.int64))
+        elif isinstance(block, Buffer):
+            kinds[n] = _BUFFER
+            first.append(block.available)
+            second.append(block.room)
+        else:
+            kinds[n] = _FIFO if isinstance(block, Fifo) else _FORK
+            depth[n] = block.depth if isinstance(block, Fifo) else 0
+            first.append(np.zeros(0, np.int64))
+            second.append(np.zeros(0, np.int64))
+
+    def joined(parts: Sequence[Any]) -> tuple[Int64, Int64]:
+        return np.concatenate([[0], np.cumsum([len(part) for part in parts])]).astype(np.int64), \
+            np.concatenate([np.asarray(part, np.int64) for part in parts])
+
+    streams = 1 + max(stream for one in wires for stream in one.outputs)
+    read = {stream for one in wires for stream in one.inputs}
+    (last,) = set(range(streams)) - read
+    return (kinds, depth, *joined(first), *joined(second), *joined([one.inputs for one in wires]),
+            *joined([one.outputs for one in wires]), streams, last)
 
 
 @numba.njit(cache=True)
-def _run(needs, emits, offsets, latency, depth, source, sink, words_in, words_out, limit, patience):  # type: ignore[no-untyped-def]
-    n = len(latency)
-    step = np.zeros(n, np.int64)
+def _run(kinds, depth, first_at, first, second_at, second, in_at, ins, out_at, outs, streams, last,  # type: ignore[no-untyped-def]
+         latency, source, sink, words_in, words_out, limit, patience):
+    n = len(kinds)
+    step = np.zeros(n, np.int64)  # sequencer: current step; buffer: words gone out, in all
+    came = np.zeros(n, np.int64)  # buffer: words come in, in all
     pipe = np.zeros(n, np.uint64)  # bit k: the word that has k more registers to go is valid
     level = np.zeros(n, np.int64)
+    has = np.zeros(streams, np.bool_)  # of a fork's output: it has the present word
     fired, starved, blocked = np.zeros(n, np.int64), np.zeros(n, np.int64), np.zeros(n, np.int64)
     peak = np.zeros(n, np.int64)
-    valid = np.zeros(n + 1, np.bool_)  # valid[b], ready[b]: the stream in front of block b; n is the sink's
-    ready = np.zeros(n + 1, np.bool_)
+    valid, ready = np.zeros(streams, np.bool_), np.zeros(streams, np.bool_)
     in_cycles, out_cycles = np.empty(words_in, np.int64), np.empty(words_out, np.int64)
     taken, left, holding, quiet = 0, 0, False, 0
     one = np.uint64(1)
@@ -141,43 +194,88 @@ def _run(needs, emits, offsets, latency, depth, source, sink, words_in, words_ou
         holding = taken < words_in and (holding or source[cycle % len(source)])
         valid[0] = holding
         for b in range(n):
-            valid[b + 1] = level[b] > 0 if depth[b] else (pipe[b] & one) != 0
-        ready[n] = sink[cycle % len(sink)]
-        for b in range(n - 1, -1, -1):
-            if depth[b]:
-                ready[b] = level[b] < depth[b]
+            if kinds[b] == _FORK:
+                for k in range(out_at[b], out_at[b + 1]):
+                    valid[outs[k]] = valid[ins[in_at[b]]] and not has[outs[k]]
             else:
-                ready[b] = (ready[b + 1] or not valid[b + 1]) and needs[offsets[b] + step[b]]
+                valid[outs[out_at[b]]] = level[b] > 0 if kinds[b] == _FIFO else (pipe[b] & one) != 0
+        ready[last] = sink[cycle % len(sink)]
+        for b in range(n - 1, -1, -1):
+            x, y = ins[in_at[b]], outs[out_at[b]]
+            if kinds[b] == _SEQUENCER:
+                count = in_at[b + 1] - in_at[b]
+                at = first_at[b] + step[b] * count
+                waits = 0
+                for i in range(count):
+                    waits += first[at + i] != 0 and not valid[ins[in_at[b] + i]]
+                for i in range(count):  # a stream's word is taken with those of all others
+                    s = ins[in_at[b] + i]
+                    ready[s] = (ready[y] or not valid[y]) and first[at + i] != 0 and waits - (not valid[s]) <= 0
+            elif kinds[b] == _BUFFER:
+                words, rounds = second_at[b + 1] - second_at[b], first_at[b + 1] - first_at[b]
+                ready[x] = step[b] >= came[b] // words * rounds + second[second_at[b] + came[b] % words]
+            elif kinds[b] == _FIFO:
+                ready[x] = level[b] < depth[b]
+            else:
+                ready[x] = True
+                for k in range(out_at[b], out_at[b + 1]):
+                    ready[x] = ready[x] and (has[outs[k]] or ready[outs[k]])
         moved = False
         if valid[0] and ready[0]:
             in_cycles[taken] = cycle
             taken += 1
             holding = False
             moved = True
-        if valid[n] and ready[n]:
+        if valid[last] and ready[last]:
             out_cycles[left] = cycle
             left += 1
             moved = True
         for b in range(n):
-            if depth[b]:
-                enters, leaves = valid[b] and ready[b], valid[b + 1] and ready[b + 1]
+            x, y = ins[in_at[b]], outs[out_at[b]]
+            if kinds[b] == _FIFO:
+                enters, leaves = valid[x] and ready[x], valid[y] and ready[y]
                 level[b] += np.int64(enters) - np.int64(leaves)
                 fired[b] += np.int64(leaves)
                 peak[b] = max(peak[b], level[b])
                 moved = moved or enters or leaves
-            elif ready[b + 1] or not valid[b + 1]:
-                at = offsets[b] + step[b]
-                fires = valid[b] or not needs[at]
+                continue
+            if kinds[b] == _FORK:
+                enters = valid[x] and ready[x]
+                for k in range(out_at[b], out_at[b + 1]):
+                    leaves = valid[outs[k]] and ready[outs[k]]
+                    has[outs[k]] = (has[outs[k]] or leaves) and not enters
+                    moved = moved or leaves
+                fired[b] += np.int64(enters)
+                continue
+            advances = ready[y] or not valid[y]
+            fires, emits = False, False
+            if kinds[b] == _SEQUENCER:
+                if advances:
+                    count = in_at[b + 1] - in_at[b]
+                    at = first_at[b] + step[b] * count
+                    fires = True
+                    for i in range(count):
+                        fires = fires and (first[at + i] == 0 or valid[ins[in_at[b] + i]])
+                    if fires:
+                        emits = second[second_at[b] + step[b]] != 0
+                        step[b] += 1
+                        if step[b] == second_at[b + 1] - second_at[b]:
+                            step[b] = 0
+            else:
+                words, rounds = second_at[b + 1] - second_at[b], first_at[b + 1] - first_at[b]
+                if advances:
+                    fires = came[b] >= step[b] // rounds * words + first[first_at[b] + step[b] % rounds]
+                    emits = fires
+                    step[b] += np.int64(fires)
+                if valid[x] and ready[x]:
+                    came[b] += 1
+                    moved = True
+            if advances:
                 shifted = pipe[b] >> one
-                if fires:
-                    if emits[at]:
-                        shifted |= one << np.uint64(latency[b] - 1)
-                    step[b] += 1
-                    if offsets[b] + step[b] == offsets[b + 1]:
-                        step[b] = 0
-                    fired[b] += 1
-                else:
-                    starved[b] += 1
+                if emits:
+                    shifted |= one << np.uint64(latency[b] - 1)
+                fired[b] += np.int64(fires)
+                starved[b] += np.int64(not fires)
                 moved = moved or fires or shifted != pipe[b]
                 pipe[b] = shifted
             else:

@@ -1,24 +1,23 @@
-"""Designs: a network and a plan made into a row of blocks, each with its parameters and its constants."""
+"""Designs: a network and a plan made into blocks that are joined by streams, each with its parameters and its constants."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from intir import Graph, IntType, MatMul, Range
+from intir import Graph
 
-from .dataflow import ALWAYS, Block, Fifo, Trace, simulate
-from .engines.argmax import Argmax
-from .engines.base import Engine
+from .dataflow import ALWAYS, Block, Fifo, SimulationError, Trace, Wires, simulate
+from .dataflow import Fork as ForkBlock
+from .engines.base import Engine, Word
 from .engines.fifo import StreamFifo
-from .engines.mvu import ORDERS, Mvu
-from .engines.thresholding import Thresholding
+from .engines.fork import Fork
 from .engines.width import converters
-from .layers import Layer, layers
-from .plan import LayerPlan, Plan, PlanError, fingerprint
+from .layers import Flow, Layer, collect, source_of
+from .plan import Plan, PlanError, fingerprint
 
 Int64 = NDArray[np.int64]
 
@@ -40,25 +39,33 @@ class Stage:
     layer : str
         Name of the layer it belongs to.
     rounds : int
-        Rounds of the engine's schedule per frame.
-    weights : int64 (K, N) or None
-    thresholds : int64 (C or 1, T) or None
-        In the unit of the engine's comparison.
+        Rounds of the engine's schedule per frame; words per frame of a queue or a fork.
+    wires : Wires
+        Streams that it reads and makes.
+    constants : name -> int64 array
+        What the block of that engine takes besides its parameters: ``weights``, ``thresholds``, ...
     """
 
     name: str
     engine: Engine
     layer: str
     rounds: int
-    weights: Int64 | None = None
-    thresholds: Int64 | None = None
+    wires: Wires
+    constants: Mapping[str, Int64] = field(default_factory=dict)
 
     @property
     def cycles_per_frame(self) -> int:
         """Least clock cycles that a frame takes in this block."""
-        if isinstance(self.engine, StreamFifo):
+        if isinstance(self.engine, (StreamFifo, Fork)):
             return self.rounds
         return self.rounds * self.engine.schedule.period_cycles
+
+    @property
+    def timing(self) -> Block:
+        """The block as the simulator sees it."""
+        if isinstance(self.engine, StreamFifo):
+            return Fifo(self.engine.depth)
+        return ForkBlock() if isinstance(self.engine, Fork) else self.engine.schedule
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,23 +78,40 @@ class Design:
     plan : Plan
         With every queue's depth filled in.
     layers : list of Layer
-    stages : list of Stage, from input to output
+    stages : list of Stage, producers before consumers
+    word_in, word_out : Word
+        At the ports.
     """
 
     graph: Graph
     plan: Plan
     layers: list[Layer]
-    stages: list[Stage] = field(default_factory=list)
+    stages: list[Stage]
+    word_in: Word
+    word_out: Word
 
     @property
     def words_in(self) -> int:
         """Input words per frame."""
-        return self.graph.values[self.graph.input.value].elements // self.stages[0].engine.word_in.lanes
+        return self.graph.values[self.graph.input.value].elements // self.word_in.lanes
 
     @property
     def words_out(self) -> int:
         """Output words per frame."""
-        return self.graph.values[self.graph.output.value].elements // self.stages[-1].engine.word_out.lanes
+        return self.graph.values[self.graph.output.value].elements // self.word_out.lanes
+
+    @property
+    def streams(self) -> list[Word]:
+        """The word of every stream, by number."""
+        words = {0: self.word_in} | {stream: stage.engine.word_out for stage in self.stages for stream in stage.wires.outputs}
+        return [words[number] for number in range(len(words))]
+
+    @property
+    def last_stream(self) -> int:
+        """The number of the stream that leaves."""
+        read = {stream for stage in self.stages for stream in stage.wires.inputs}
+        (last,) = set(range(len(self.streams))) - read
+        return last
 
     @property
     def bottleneck_cycles(self) -> int:
@@ -96,19 +120,31 @@ class Design:
 
     def simulate(self, frames: int, *, source: NDArray[np.bool_] = ALWAYS, sink: NDArray[np.bool_] = ALWAYS) -> Trace:
         """Run `frames` frames through the design; patterns as in `dataflow.simulate`."""
-        return simulate(_blocks(self.stages), frames * self.words_in, frames * self.words_out, source=source, sink=sink)
+        return simulate([stage.timing for stage in self.stages], frames * self.words_in, frames * self.words_out,
+                        wires=[stage.wires for stage in self.stages], source=source, sink=sink)
 
     def rate(self) -> tuple[int, int]:
         """(initiation interval, first-output latency) in cycles, once settled, without stalls."""
-        return _rate(self, self.stages)
+        trace = self.simulate(SETTLED_FRAMES)
+        ends = trace.out_cycles[self.words_out - 1::self.words_out]
+        return int(ends[-1] - ends[-2]), int(trace.out_cycles[0] - trace.in_cycles[0])
+
+    def with_depths(self, depths: dict[str, int]) -> Design:
+        """The same with other queues: stage name -> words."""
+        stages = [replace(stage, engine=replace(stage.engine, depth=depths[stage.name]))
+                  if isinstance(stage.engine, StreamFifo) and stage.name in depths else stage for stage in self.stages]
+        return replace(self, stages=stages)
+
+    @property
+    def depths(self) -> dict[str, int]:
+        """Words of every queue, by stage name."""
+        return {stage.name: stage.engine.depth for stage in self.stages if isinstance(stage.engine, StreamFifo)}
 
 
 def ample_design(graph: Graph, plan: Plan) -> Design:
     """The blocks of a network with queues that never fill: for judging foldings and orders."""
-    found = layers(graph)
-    check_plan(graph, plan, found)
-    stages = [_deep(stage, max(LEAST_DEPTH, 2 * stage.rounds)) for stage in _stages(graph, plan, found)]
-    return Design(graph, plan, found, stages)
+    design, _ = _assembled(graph, plan)
+    return _ample(design)
 
 
 def make_design(graph: Graph, plan: Plan) -> Design:
@@ -121,13 +157,15 @@ def make_design(graph: Graph, plan: Plan) -> Design:
     MappingError
         If no engine runs a node.
     """
-    found = layers(graph)
-    check_plan(graph, plan, found)
-    design = Design(graph, plan, found, list(_stages(graph, plan, found)))
-    depths = _size_queues(design)
-    settled = {name: replace(layer, fifo_depth=depths[name]) for name, layer in plan.layers.items()}
-    stages = [_deep(stage, depths[stage.layer]) for stage in design.stages]
-    return Design(graph, replace(plan, layers=settled), found, stages)
+    design, queues = _assembled(graph, plan)
+    fixed = {name: depth for name, (_, _, depth) in queues.items() if depth is not None}
+    depths = _least_depths(_ample(design).with_depths(fixed), set(fixed))
+    per_layer: dict[str, list[int]] = {}
+    for name, (layer, _, _) in queues.items():
+        per_layer.setdefault(layer, []).append(depths[name])
+    settled = {name: replace(entry, fifo_depth=tuple(per_layer[name])) for name, entry in plan.layers.items()}
+    plan = replace(plan, layers=settled, input_fifo_depth=tuple(per_layer.get("", ())))
+    return replace(design.with_depths(depths), plan=plan)
 
 
 def check_plan(graph: Graph, plan: Plan, found: list[Layer]) -> None:
@@ -143,151 +181,148 @@ def check_plan(graph: Graph, plan: Plan, found: list[Layer]) -> None:
         entry = plan.layers.get(layer.name)
         if entry is None:
             raise PlanError(f"the plan lacks the layer '{layer.name}'; add [layers.\"{layer.name}\"] with its engine and folding")
-        if entry.engine != layer.engine:
-            raise PlanError(f"layer '{layer.name}': the plan's engine '{entry.engine}' cannot run it; write "
-                            f"engine = \"{layer.engine}\"")
-        what = "channels" if layer.engine == "argmax" else "elements" if is_common(layer) else "outputs"
-        _divides(layer, "pe", entry.pe, pe_size(layer), what)
-        if layer.engine == "mvu":
-            _divides(layer, "simd", entry.simd, layer.inputs, "inputs")
-        for key in ("simd", "order"):
-            if layer.engine != "mvu" and getattr(entry, key) is not None:
-                raise PlanError(f"layer '{layer.name}': the engine '{layer.engine}' has no {key}, but the plan says "
-                                f"{getattr(entry, key)!r}; remove that line")
+        layer.check(entry)
 
 
-def is_common(layer: Layer) -> bool:
-    """Whether a thresholding layer has one row of thresholds for all elements."""
-    return layer.engine == "thresholding" and layer.threshold is not None and len(layer.threshold.thresholds) == 1
+@dataclass
+class _Assembly:
+    """A design while it is built; the `Builder` that layers see."""
+
+    graph: Graph
+    plan: Plan
+    layers: list[Layer]
+    stages: list[Stage] = field(default_factory=list)
+    queues: dict[str, tuple[str, int, int | None]] = field(default_factory=dict)  # stage -> layer, reader, planned depth
+    streams: int = 1
+    prefix: str = ""
+    layer: str = ""
+    counts: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def family(self) -> str:
+        """The FPGA family of the plan."""
+        return self.plan.family
+
+    def block(self, suffix: str, engine: Engine, inputs: list[Flow], words_out: int, rounds: int, **constants: Int64) -> Flow:
+        """Add a block of the present layer; returns the stream that it makes."""
+        (flow,) = self._add(suffix, engine, inputs, words_out, 1, rounds, constants)
+        return flow
+
+    def converted(self, flow: Flow, lanes: int) -> Flow:
+        """The stream with another number of lanes."""
+        for converter in converters(flow.word.lanes, lanes, flow.word.type):
+            words = flow.elements // converter.lanes_out
+            flow = self.block("width", converter, [flow], words, flow.elements // max(converter.lanes_in, converter.lanes_out))
+        return flow
+
+    def _add(self, suffix: str, engine: Engine, inputs: list[Flow], words_out: int, outputs: int, rounds: int,
+             constants: Mapping[str, Int64] | None = None) -> list[Flow]:
+        stem = f"{self.prefix}_{suffix}"
+        count = self.counts.get(stem, 0)
+        self.counts[stem] = count + 1
+        made = tuple(range(self.streams, self.streams + outputs))
+        self.streams += outputs
+        self.stages.append(Stage(f"{stem}{count or ''}", engine, self.layer, rounds,
+                                 Wires(tuple(flow.stream for flow in inputs), made), dict(constants or {})))
+        return [Flow(stream, engine.word_out, words_out) for stream in made]
+
+    def branches(self, flow: Flow, readers: int) -> list[Flow]:
+        """One stream per reader."""
+        if readers == 1:
+            return [flow]
+        return self._add("fork", Fork(flow.word.lanes, flow.word.type, readers), [flow], flow.words, readers, flow.words)
+
+    def queue(self, flow: Flow, reader: int, planned: tuple[int, ...] | None) -> Flow:
+        """A queue behind the present layer, for its reader of that number."""
+        depth = planned[reader] if planned else None
+        engine = StreamFifo(flow.word.lanes, flow.word.type, depth or LEAST_DEPTH)
+        (behind,) = self._add("fifo", engine, [flow], flow.words, 1, flow.words)
+        self.queues[self.stages[-1].name] = (self.layer, reader, depth)
+        return behind
 
 
-def pe_size(layer: Layer) -> int:
-    """What `pe` must divide: the layer's outputs; all elements of a frame where thresholds are common."""
-    if layer.engine == "argmax":
-        return layer.inputs
-    return layer.outputs * layer.rounds if is_common(layer) else layer.outputs
+def _assembled(graph: Graph, plan: Plan) -> tuple[Design, dict[str, tuple[str, int, int | None]]]:
+    """The blocks in order, and of each queue its layer, the number of its reader, and the depth that the plan gives."""
+    found = collect(graph)
+    check_plan(graph, plan, found)
+    assembly = _Assembly(graph, plan, found)
+    start, end = graph.input.value, source_of(graph, graph.output.value)
+    readers: dict[str, list[tuple[int, int]]] = {start: []}  # value -> (layer, input), in order; the network's output is last
+    for number, layer in enumerate(found):
+        for position, value in enumerate(layer.sources):
+            readers.setdefault(source_of(graph, value), []).append((number, position))
+    readers.setdefault(end, []).append((len(found), 0))
+    lanes = [layer.lanes_in(plan.layers[layer.name]) for layer in found]
+    ends: dict[tuple[int, int], Flow] = {}
+
+    def distribute(flow: Flow, value: str, planned: tuple[int, ...] | None, is_input: bool) -> None:
+        who = readers.get(value, [])
+        if planned and len(planned) != len(who):
+            where = f"layer '{assembly.layer}'" if assembly.layer else "the plan"
+            raise PlanError(f"{where}: {len(planned)} queue depths are given, but {len(who)} read its output; give one depth each")
+        for reader, (place, branch) in enumerate(zip(who, assembly.branches(flow, len(who)), strict=True)):
+            wanted = lanes[place[0]][place[1]] if place[0] < len(found) else branch.word.lanes
+            if is_input and len(who) == 1:
+                ends[place] = branch
+                continue
+            ends[place] = _led(assembly, branch, wanted, reader, planned, place[0])
+
+    first = max((lanes[n][position] for n, position in readers[start] if n < len(found)), default=1)
+    pixels = graph.values[start]
+    assembly.prefix, assembly.layer = "input", ""
+    distribute(Flow(0, Word(first, pixels.type), pixels.elements // first), start, plan.input_fifo_depth or None, True)
+    for number, layer in enumerate(found):
+        entry = plan.layers[layer.name]
+        assembly.prefix, assembly.layer = f"l{number}", layer.name
+        flow = layer.build(assembly, entry, [ends[number, position] for position in range(len(layer.sources))])
+        distribute(flow, layer.value, entry.fifo_depth, False)
+    out = ends[len(found), 0]
+    return Design(graph, plan, found, assembly.stages, Word(first, pixels.type), out.word), assembly.queues
 
 
-def divisors(number: int) -> list[int]:
-    """All divisors, ascending."""
-    return [d for d in range(1, number + 1) if number % d == 0]
-
-
-def _divides(layer: Layer, key: str, value: int | None, total: int, what: str) -> None:
-    if value is None:
-        raise PlanError(f"layer '{layer.name}' has no {key}; give one that divides its {total} {what}")
-    if value < 1 or total % value:
-        choices = divisors(total)
-        below = max((d for d in choices if d < value), default=1)
-        above = min((d for d in choices if d > value), default=total)
-        near = f"nearest that do are {below} and {above}" if below != above else f"nearest that does is {below}"
-        raise PlanError(f"layer '{layer.name}': {key} = {value} does not divide its {total} {what}; the {near}")
-
-
-def _stages(graph: Graph, plan: Plan, found: list[Layer]) -> Iterator[Stage]:
-    """The blocks in order: each layer's engine, then a queue and the converters that the next layer needs.
+def _led(assembly: _Assembly, flow: Flow, lanes: int, reader: int, planned: tuple[int, ...] | None, place: int) -> Flow:
+    """A stream led to its reader: a queue and the converters that the reader needs.
 
     The queue stands where words are widest.  A widening converter in front of it takes words as fast as they come, and a
     narrowing one behind it gives them as fast as they go; on their other sides both would keep the queue from doing so.
     """
-    ranges = graph.ranges
-    engines = [engine_stage(f"l{number}_{layer.engine}", layer, plan.layers[layer.name], plan.family, ranges)
-               for number, layer in enumerate(found)]
-    for number, (layer, stage) in enumerate(zip(found, engines, strict=True)):
-        yield stage
-        word, elements = stage.engine.word_out, graph.values[layer.nodes[-1].output].elements
-        follows = number + 1 < len(found)
-        between = [Stage(f"l{number + 1}_width{part or ''}", converter, found[number + 1].name,
-                         elements // max(converter.lanes_in, converter.lanes_out))
-                   for part, converter in enumerate(converters(word.lanes, engines[number + 1].engine.word_in.lanes, word.type))
-                   ] if follows else []
-        widening = [converter for converter in between if converter.engine.word_out.lanes > converter.engine.word_in.lanes]
-        yield from widening
-        lanes = widening[-1].engine.word_out.lanes if widening else word.lanes
-        yield Stage(f"l{number}_fifo", StreamFifo(lanes, word.type, plan.layers[layer.name].fifo_depth or LEAST_DEPTH), layer.name,
-                    elements // lanes)
-        yield from between[len(widening):]
+    widest = max([flow.word.lanes, *(one.lanes_out for one in converters(flow.word.lanes, lanes, flow.word.type))])
+    layer, prefix = assembly.layer, assembly.prefix
+    next_layer = assembly.layers[place].name if place < len(assembly.layers) else layer
+
+    def converted(flow: Flow, to: int) -> Flow:
+        assembly.prefix, assembly.layer = f"l{place}", next_layer
+        flow = assembly.converted(flow, to)
+        assembly.prefix, assembly.layer = prefix, layer
+        return flow
+
+    return converted(assembly.queue(converted(flow, widest), reader, planned), lanes)
 
 
-def engine_stage(name: str, layer: Layer, entry: LayerPlan, family: str, ranges: Mapping[str, Range]) -> Stage:
-    """The block of a layer with its constants; `ranges` are the graph's proven ranges."""
-    if layer.engine == "argmax":
-        return Stage(name, Argmax(layer.inputs, entry.pe, layer.x_type, layer.out_type), layer.name, layer.rounds)
-    if layer.engine == "thresholding":
-        bounds = ranges[layer.nodes[0].inputs[0]]
-        rows = _clamped(layer, bounds.lo, bounds.hi)
-        common = is_common(layer)
-        if common:
-            rows = rows[:1]
-        channels = layer.outputs * layer.rounds if common else layer.outputs
-        kind = IntType(min(layer.x_type.lo, int(rows.min())), max(layer.x_type.hi, int(rows.max())))
-        engine: Engine = Thresholding(channels, entry.pe, layer.x_type, layer.out_type, rows.shape[1], common, kind)
-        return Stage(name, engine, layer.name, 1 if common else layer.rounds, thresholds=rows)
-    product = layer.nodes[0].op
-    assert isinstance(product, MatMul) and entry.simd is not None  # check_plan has seen to both
-    bounds = ranges[layer.nodes[0].output]
-    weights = product.weights
-    w_type = IntType.of(weights)
-    engine = Mvu(layer.inputs, layer.outputs, entry.pe, entry.simd, layer.x_type, w_type, bounds.type, 0, bounds.type,
-                 layer.out_type, family, entry.order or ORDERS[0])
-    rows_or_none: Int64 | None = None
-    if layer.threshold is not None:
-        rows = _clamped(layer, bounds.lo, bounds.hi)
-        if engine.arithmetic == "xnor":  # sum = 2 * count - K, so sum >= T means count >= ceil((T + K) / 2)
-            rows = -((-rows - layer.inputs) // 2)
-        counter = engine.counter_type
-        kind = IntType(min(counter.lo, int(rows.min())), max(counter.hi, int(rows.max())))
-        engine = replace(engine, thresholds=rows.shape[1], threshold_type=kind)
-        rows_or_none = rows
-    return Stage(name, engine, layer.name, layer.rounds, weights, rows_or_none)
+def _ample(design: Design) -> Design:
+    return design.with_depths({stage.name: max(LEAST_DEPTH, 2 * stage.rounds) for stage in design.stages
+                               if isinstance(stage.engine, StreamFifo)})
 
 
-def _clamped(layer: Layer, lo: Int64, hi: Int64) -> Int64:
-    """Thresholds per channel, moved to the least value that is always and the least that is never reached."""
-    assert layer.threshold is not None
-    if is_common(layer):
-        lo, hi = lo.min(keepdims=True), hi.max(keepdims=True)
-    return np.clip(np.broadcast_to(layer.threshold.thresholds, (len(lo), layer.threshold.thresholds.shape[1])),
-                   lo[:, None], hi[:, None] + 1)
+def _least_depths(ample: Design, fixed: set[str]) -> dict[str, int]:
+    """Least depths that cost neither rate nor latency, for every queue that the plan leaves open."""
+    depths = ample.depths
+    goal = ample.rate()
 
+    def is_enough(name: str, depth: int) -> bool:
+        try:
+            return ample.with_depths(depths | {name: depth}).rate() == goal
+        except SimulationError:  # a join whose other side waits for words that have no room here
+            return False
 
-def _deep(stage: Stage, depth: int) -> Stage:
-    """A queue with another depth; any other stage as it is."""
-    engine = stage.engine
-    return replace(stage, engine=replace(engine, depth=depth)) if isinstance(engine, StreamFifo) else stage
-
-
-def _blocks(stages: list[Stage]) -> list[Block]:
-    return [Fifo(stage.engine.depth) if isinstance(stage.engine, StreamFifo) else stage.engine.schedule for stage in stages]
-
-
-def _rate(design: Design, stages: list[Stage]) -> tuple[int, int]:
-    trace = simulate(_blocks(stages), SETTLED_FRAMES * design.words_in, SETTLED_FRAMES * design.words_out)
-    ends = trace.out_cycles[design.words_out - 1::design.words_out]
-    return int(ends[-1] - ends[-2]), int(trace.out_cycles[0] - trace.in_cycles[0])
-
-
-def _size_queues(design: Design) -> dict[str, int]:
-    """Least depth per layer that costs neither rate nor latency, for every queue that the plan leaves open."""
-    at = {stage.layer: i for i, stage in enumerate(design.stages) if isinstance(stage.engine, StreamFifo)}
-    fixed = {name: layer.fifo_depth for name, layer in design.plan.layers.items()}
-    stages = list(design.stages)
-
-    def with_depth(name: str, depth: int) -> list[Stage]:
-        return [*stages[:at[name]], _deep(stages[at[name]], depth), *stages[at[name] + 1:]]
-
-    for name, index in at.items():  # ample: two whole frames
-        stages = with_depth(name, fixed[name] or max(LEAST_DEPTH, 2 * stages[index].rounds))
-    goal = _rate(design, stages)
-    depths = {}
-    for name, index in at.items():
-        low, high = LEAST_DEPTH, stages[index].engine.depth  # type: ignore[attr-defined]
-        while fixed[name] is None and low < high:
+    for name in depths:
+        low, high = LEAST_DEPTH, depths[name]
+        if name in fixed or is_enough(name, low):  # most queues need no more
+            depths[name] = depths[name] if name in fixed else low
+            continue
+        low += 1
+        while low < high:
             middle = (low + high) // 2
-            if _rate(design, with_depth(name, middle)) == goal:
-                high = middle
-            else:
-                low = middle + 1
-        depths[name] = fixed[name] or high
-        stages = with_depth(name, depths[name])
+            low, high = (low, middle) if is_enough(name, middle) else (middle + 1, high)
+        depths[name] = high
     return depths

@@ -39,15 +39,16 @@ class LayerPlan:
         Outputs and inputs computed at a time; `simd` only for engines that sum over inputs.
     order : str or None
         For `mvu`: which loop is inside, ``outputs`` (default) or ``inputs``; see `engines.mvu`.
-    fifo_depth : int or None
-        Words in the queue behind the layer; None lets the simulator choose the least that costs no cycle.
+    fifo_depth : tuple of int, or None
+        Words in the queue behind the layer, one for each reader of its output; None lets the simulator choose the least
+        that costs no cycle.
     """
 
     engine: str
     pe: int
     simd: int | None = None
     order: str | None = None
-    fifo_depth: int | None = None
+    fifo_depth: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,8 @@ class Plan:
         FPGA family that popcount cells are made for: one of `FAMILIES`.
     clock_mhz : float
         Clock for turning cycles into seconds.
+    input_fifo_depth : tuple of int
+        Words in the queues behind the input, one for each reader, where several layers read it; else empty.
     """
 
     network: str
@@ -72,6 +75,7 @@ class Plan:
     layers: dict[str, LayerPlan] = field(default_factory=dict)
     family: str = "xilinx"
     clock_mhz: float = 100.0
+    input_fifo_depth: tuple[int, ...] = ()
 
 
 def fingerprint(graph: Graph) -> str:
@@ -90,13 +94,15 @@ def dumps(plan: Plan) -> str:
         "# Which hardware runs each layer, and how parallel. Edit, then pass it to `bitwright sim` and `bitwright build`.",
         "# pe: outputs at a time (divides the layer's outputs); simd: inputs at a time (divides its inputs).",
         "# order: \"outputs\" finishes outputs one group after the other, \"inputs\" uses each input for all outputs as it comes.",
-        "# fifo_depth: words in the queue behind the layer; left out, the simulator picks the least that costs no cycle.",
+        "# fifo_depth: words in the queue behind the layer (one for each reader); left out, the simulator picks the least that",
+        "# costs no cycle.",
         "",
         f"version = {VERSION}",
         f"network = {_quoted(plan.network)}",
         f"structure = {_quoted(plan.structure)}",
         f"family = {_quoted(plan.family)}        # {', '.join(FAMILIES)}",
         f"clock_mhz = {plan.clock_mhz!r}",
+        *([f"input_fifo_depth = {_depths(plan.input_fifo_depth)}"] if plan.input_fifo_depth else []),
     ]
     for name, layer in plan.layers.items():
         lines += ["", f"[layers.{_quoted(name)}]", f"engine = {_quoted(layer.engine)}", f"pe = {layer.pe}"]
@@ -105,7 +111,7 @@ def dumps(plan: Plan) -> str:
         if layer.order is not None:
             lines.append(f"order = {_quoted(layer.order)}")
         if layer.fifo_depth is not None:
-            lines.append(f"fifo_depth = {layer.fifo_depth}")
+            lines.append(f"fifo_depth = {_depths(layer.fifo_depth)}")
     return "\n".join(lines) + "\n"
 
 
@@ -121,7 +127,7 @@ def loads(text: str, where: str = "plan") -> Plan:
         data = tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # ValueError: TOMLDecodeError, or an integer of thousands of digits
         raise PlanError(f"{where} is no valid TOML: {error}; mend that line or write a new plan with `bitwright plan`") from None
-    _known(data, {"version", "network", "structure", "family", "clock_mhz", "layers"}, where)
+    _known(data, {"version", "network", "structure", "family", "clock_mhz", "input_fifo_depth", "layers"}, where)
     if data.get("version") != VERSION:
         raise PlanError(f"{where} has version {data.get('version')!r}; this bitwright reads version {VERSION}")
     clock = data.get("clock_mhz", 100.0)
@@ -134,7 +140,8 @@ def loads(text: str, where: str = "plan") -> Plan:
     if not isinstance(tables, dict) or not all(isinstance(table, dict) for table in tables.values()):
         raise PlanError(f"{where}: 'layers' holds {tables!r}; give one table [layers.NAME] per layer")
     layers = {name: _layer(table, f"{where}, layer '{name}'") for name, table in tables.items()}
-    return Plan(_text(data, "network", where), _text(data, "structure", where), layers, family, float(clock))
+    return Plan(_text(data, "network", where), _text(data, "structure", where), layers, family, float(clock),
+                _fifo_depth(data, "input_fifo_depth", where) or ())
 
 
 def load(path: str | Path) -> Plan:
@@ -170,7 +177,22 @@ def _layer(table: dict[str, Any], where: str) -> LayerPlan:
     if order not in (None, *ORDERS):
         raise PlanError(f"{where}: order is {order!r}; choose one of {', '.join(ORDERS)}")
     return LayerPlan(_text(table, "engine", where), _count(table, "pe", where, 1), _count(table, "simd", where, 1, needed=False),
-                     order, _count(table, "fifo_depth", where, 2, needed=False))
+                     order, _fifo_depth(table, "fifo_depth", where))
+
+
+def _depths(depths: tuple[int, ...]) -> str:
+    return str(depths[0]) if len(depths) == 1 else f"[{', '.join(map(str, depths))}]"
+
+
+def _fifo_depth(table: dict[str, Any], key: str, where: str) -> tuple[int, ...] | None:
+    """One whole number, or a list of them."""
+    value = table.get(key)
+    if value is None:
+        return None
+    listed = value if isinstance(value, list) else [value]
+    if not listed:
+        raise PlanError(f"{where}: {key} is an empty list; give one depth for each reader, or leave it out")
+    return tuple(_count({key: one}, key, where, 2) for one in listed)
 
 
 def _count(table: dict[str, Any], key: str, where: str, least: int, needed: bool = True) -> Any:

@@ -8,8 +8,8 @@ from typing import Any
 
 from .dataflow import SimulationError
 from .design import Design, Stage
-from .engines.fifo import StreamFifo
 from .engines.mvu import Mvu
+from .schedule import Buffer, Schedule
 
 
 @dataclass(frozen=True)
@@ -135,24 +135,21 @@ def simulate_report(design: Design, frames: int = 5) -> SimulationReport:
     ii, latency = design.rate()
     blocks = tuple(_block(stage, ii, int(starved), int(blocked))
                    for stage, starved, blocked in zip(design.stages, trace.starved, trace.blocked, strict=True))
-    first, last = design.stages[0], design.stages[-1]
     return SimulationReport(
         network=design.graph.name, family=design.plan.family, clock_mhz=design.plan.clock_mhz, frames=frames,
         initiation_interval_cycles=ii, first_output_latency_cycles=latency,
         total_cycles=int(trace.out_cycles[-1] - trace.in_cycles[0]) + 1,
         frames_per_second=design.plan.clock_mhz * 1e6 / ii, latency_us=latency / design.plan.clock_mhz,
         sum_of_layers_cycles=sum(stage.cycles_per_frame for stage in design.stages if isinstance(stage.engine, Mvu)),
-        input_bytes=design.words_in * first.engine.word_in.bits / 8,
-        output_bytes=design.words_out * last.engine.word_out.bits / 8,
+        input_bytes=design.words_in * design.word_in.bits / 8,
+        output_bytes=design.words_out * design.word_out.bits / 8,
         totals={key: sum(getattr(block, key) for block in blocks) for key in SUMMED}, blocks=blocks)
 
 
 def _block(stage: Stage, ii: int, starved: int, blocked: int) -> BlockReport:
     engine, rounds = stage.engine, stage.rounds
-    queue = isinstance(engine, StreamFifo)
     actions = engine.actions
-    words_in = rounds if queue else rounds * engine.schedule.words_in
-    words_out = rounds if queue else rounds * engine.schedule.words_out
+    bits_in, bits_out = _stream_bits(stage)
     return BlockReport(
         name=stage.name, engine=engine.kind, layer=stage.layer, pe=getattr(engine, "pe", None),
         simd=getattr(engine, "simd", None), fifo_depth=getattr(engine, "depth", None), cycles=stage.cycles_per_frame,
@@ -160,7 +157,18 @@ def _block(stage: Stage, ii: int, starved: int, blocked: int) -> BlockReport:
         operations=rounds * actions.operations, accumulator_bits=getattr(engine, "accumulator_bits", None),
         weight_bytes=getattr(engine, "weight_bits", 0) / 8,
         threshold_bytes=(engine.memory_bits - getattr(engine, "weight_bits", 0)) / 8,
-        stream_in_bytes=words_in * engine.word_in.bits / 8, stream_out_bytes=words_out * engine.word_out.bits / 8,
+        stream_in_bytes=bits_in / 8, stream_out_bytes=bits_out / 8,
         weight_read_bytes=rounds * actions.weight_bits_read / 8, threshold_read_bytes=rounds * actions.threshold_bits_read / 8,
         buffer_read_bytes=rounds * actions.buffer_bits_read / 8, buffer_write_bytes=rounds * actions.buffer_bits_written / 8,
         luts=engine.luts)
+
+
+def _stream_bits(stage: Stage) -> tuple[int, int]:
+    """Bits per frame over all streams that a block reads, and over all that it makes."""
+    engine, timing = stage.engine, stage.timing
+    if not isinstance(timing, (Schedule, Buffer)):
+        words = stage.rounds
+        return words * engine.word_in.bits, words * engine.word_out.bits * len(stage.wires.outputs)
+    needs = timing.needs.reshape(len(timing.needs), -1).sum(axis=0) if isinstance(timing, Schedule) else [timing.words_in]
+    bits = sum(int(words) * word.bits for words, word in zip(needs, engine.words_in, strict=True))
+    return stage.rounds * bits, stage.rounds * timing.words_out * engine.word_out.bits

@@ -1,11 +1,18 @@
-"""Schedules: what a stream block does, step by step, and when its results appear.
+"""Schedules: what a stream block does, and when its results appear.
 
-Every block in a dataflow design is a *sequencer*.  It runs through a fixed cycle of steps.  A step may take one word
-from the input stream and may complete one word of the output stream.  Words leave through a pipeline of `latency`
-registers that all advance together: in every clock cycle in which the last register is empty or its word is taken,
+Every block in a dataflow design is of one of four kinds.  What they have in common: words leave through a pipeline of
+`latency` registers that all advance together, in every clock cycle in which the last register is empty or its word is
+taken.
 
-- the pipeline moves by one, and
-- the current step fires, provided the word it needs is there.
+A *sequencer* (`Schedule`) runs through a fixed cycle of steps.  A step may take one word from each of its input streams
+and may complete one word of the output stream.  In a cycle in which the pipeline advances, the current step fires,
+provided that every word it needs is there.
+
+A *buffer* (`Buffer`) takes and gives words independently: word i may come in once enough words have gone out to make
+room, and word j may go out once the word it is made of has come in.
+
+A *queue* (`Fifo`) is valid while it holds a word and ready while it has room.  A *fork* (`Fork`) gives every word to all
+its output streams, each in its own time, and takes the next when the last of them has it.
 
 That is the whole contract between a block's hardware and the simulator: the RTL block of the same name must do exactly
 this, and co-verification compares the two beat by beat.
@@ -24,11 +31,11 @@ MAX_LATENCY_CYCLES = 62
 
 @dataclass(frozen=True, eq=False)
 class Schedule:
-    """A block's cycle of steps.
+    """A sequencer's cycle of steps.
 
     Parameters
     ----------
-    needs : bool (P,)
+    needs : bool (P,), or (P, I) for I input streams
         Step i takes a word from the input.
     emits : bool (P,)
         Step i completes a word of the output.
@@ -43,8 +50,12 @@ class Schedule:
     def __post_init__(self) -> None:
         if len(self.needs) != len(self.emits) or not len(self.needs):
             raise ValueError(f"a schedule of {len(self.needs)} needs and {len(self.emits)} emits; give both per step")
-        if not 1 <= self.latency_cycles <= MAX_LATENCY_CYCLES:
-            raise ValueError(f"a latency of {self.latency_cycles} cycles; a block has 1 to {MAX_LATENCY_CYCLES}")
+        _check_latency(self.latency_cycles)
+
+    @property
+    def inputs(self) -> int:
+        """Number of input streams."""
+        return 1 if self.needs.ndim == 1 else self.needs.shape[1]
 
     @property
     def period_cycles(self) -> int:
@@ -53,10 +64,56 @@ class Schedule:
 
     @property
     def words_in(self) -> int:
-        """Words taken in one round."""
+        """Words taken in one round, over all input streams."""
         return int(self.needs.sum())
 
     @property
     def words_out(self) -> int:
         """Words completed in one round."""
         return int(self.emits.sum())
+
+
+@dataclass(frozen=True, eq=False)
+class Buffer:
+    """A memory that gives a round's words in another order, some often, some never.
+
+    Parameters
+    ----------
+    available : int64 (J,)
+        Word j of a round's output may go out once so many of the round's input words have come in (all of earlier rounds'
+        have).  "Have come in" means in an earlier cycle.
+    room : int64 (I,)
+        Word i of a round's input may come in once so many of the round's output words have gone into the pipeline, in an
+        earlier cycle; where it is below 0, so many of the round before may still be due.
+    latency_cycles : int
+        A word that goes into the pipeline in cycle t is valid at the output from cycle t + latency on.
+    """
+
+    available: NDArray[np.int64]
+    room: NDArray[np.int64]
+    latency_cycles: int
+
+    inputs = 1
+
+    def __post_init__(self) -> None:
+        _check_latency(self.latency_cycles)
+
+    @property
+    def period_cycles(self) -> int:
+        """The least number of clock cycles from one round to the next: one word comes in and one goes out at most."""
+        return max(len(self.available), len(self.room))
+
+    @property
+    def words_in(self) -> int:
+        """Words taken in one round."""
+        return len(self.room)
+
+    @property
+    def words_out(self) -> int:
+        """Words given in one round."""
+        return len(self.available)
+
+
+def _check_latency(latency_cycles: int) -> None:
+    if not 1 <= latency_cycles <= MAX_LATENCY_CYCLES:
+        raise ValueError(f"a latency of {latency_cycles} cycles; a block has 1 to {MAX_LATENCY_CYCLES}")

@@ -42,8 +42,9 @@ def test_network(name: str, tmp_path: Path) -> None:
     graph, folding, orders = NETWORKS[name]
     bundle, _ = co_verify(graph, folded(graph, folding, orders), tmp_path, frames=6)
     stages = bundle.design.stages
-    integer = any(isinstance(stage.engine, Mvu) and stage.engine.arithmetic == "integer" for stage in stages)
-    assert integer == (name in {"two_bits", "odd_levels", "four_bits_signed", "bytes_to_logits"})
+    arithmetics = {stage.engine.arithmetic for stage in stages if isinstance(stage.engine, Mvu)}
+    integer = name in {"two_bits", "four_bits_signed", "bytes_to_logits"}
+    assert arithmetics == {"integer" if integer else "planes" if name == "odd_levels" else "xnor"}
     two_stage = sum(isinstance(stage.engine, Width) for stage in stages) >= 2 and name.startswith("two_stage")
     assert two_stage == name.startswith("two_stage")
 

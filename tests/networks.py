@@ -74,5 +74,5 @@ def folded(graph: Graph, folding: Sequence[tuple[int, int]], orders: Sequence[st
 
 def with_depths(plan: Plan, depths: dict[str, int | None]) -> Plan:
     """A plan with other queue depths."""
-    return replace(plan, layers={name: replace(layer, fifo_depth=depths.get(name, layer.fifo_depth)) for name, layer in plan.layers.items()})
+    return replace(plan, layers={name: replace(layer, fifo_depth=(depths[name],) if depths.get(name) else layer.fifo_depth) for name, layer in plan.layers.items()})
 

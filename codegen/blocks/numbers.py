@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Const, Shape, Value
+from amaranth.hdl import Cat, Const, Mux, Shape, Value
 from amaranth.hdl import signed as signed_shape
 from amaranth.hdl import unsigned as unsigned_shape
 
@@ -30,6 +30,26 @@ def carried(count: Value, kind: IntType) -> Value:
     return count if kind.is_coded or kind.lo == 0 else count + kind.lo
 
 
+def encoded(value: Value, kind: IntType, scale: int = 1, offset: int = 0) -> Value:
+    """How a type carries the integer ``value * scale + offset``, at exactly the type's width."""
+    step = kind.step if kind.is_coded else 1
+    lo = kind.lo if kind.is_coded else 0
+    if scale % step == 0 and (offset - lo) % step == 0:
+        scale, offset = scale // step, (offset - lo) // step
+        shift = (scale & -scale).bit_length() - 1
+        value = (value if scale >> shift == 1 else value * (scale >> shift)) << shift
+        return fit(value + offset if offset else value, kind)
+    # The quotient is exact, so the odd part of the divisor can be multiplied by its inverse modulo a power of two.
+    shift = (step & -step).bit_length() - 1
+    quotient = (value * scale + (offset - lo)) >> shift
+    return (quotient[:kind.bits] * pow(step >> shift, -1, 1 << kind.bits))[:kind.bits]
+
+
+def recoded(carried: Value, kind: IntType, to: IntType) -> Value:
+    """A carried element of one type as another type, which holds it, carries it."""
+    return encoded(carried, to, kind.step, kind.lo) if kind.is_coded else encoded(carried, to)
+
+
 def fit(value: Value, kind: IntType) -> Value:
     """A carried value at exactly the type's width (values of the type lose nothing)."""
     value = Value.cast(value)
@@ -44,6 +64,14 @@ def balanced_sum(terms: list[Value]) -> Value:
     while len(terms) > 1:
         terms = [a + b for a, b in zip(terms[::2], terms[1::2], strict=False)] + ([terms[-1]] if len(terms) % 2 else [])
     return terms[0]
+
+
+def selected(index: Value, values: list[Value]) -> Value:
+    """``values[index]`` as a tree of two-way multiplexers."""
+    for bit in range((len(values) - 1).bit_length()):
+        values = [Mux(index[bit], *pair[::-1]) if len(pair) == 2 else pair[0]
+                  for pair in (values[at:at + 2] for at in range(0, len(values), 2))]
+    return values[0]
 
 
 def pattern(values: list[int], kind: IntType) -> int:

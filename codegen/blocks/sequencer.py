@@ -5,6 +5,7 @@ This is the hardware of `hwsim.schedule`: the same rule, the same cycles.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from amaranth.hdl import Cat, Module, Signal, Value
@@ -30,26 +31,28 @@ class Sequencer:
     valid: Signal
 
 
-def sequencer(m: Module, i: stream.Interface, o: stream.Interface, *, latency: int, needs: Value | int = 1,
-              emits: Value | int = 1) -> Sequencer:
+def sequencer(m: Module, i: stream.Interface | Sequence[stream.Interface], o: stream.Interface, *, latency: int,
+              needs: Value | int | Sequence[Value | int] = 1, emits: Value | int = 1) -> Sequencer:
     """Add a sequencer to a module.
 
     Parameters
     ----------
     i, o : stream interfaces
-        The block's input and output; the block itself drives ``o.payload``.
+        The block's input, or its inputs, and its output; the block itself drives ``o.payload``.
     latency : int
         Registers from a step to the output.
     needs, emits : 1-bit values
-        Whether the current step takes an input word, and whether it completes an output word.
+        Whether the current step takes a word (one value per input), and whether it completes an output word.
     """
+    inputs: list[stream.Interface] = list(i) if isinstance(i, (list, tuple)) else [i]
+    each = list(needs) if isinstance(needs, (list, tuple)) else [needs] * len(inputs)
+    wanted = [Value.cast(one)[0] for one in each]
     advance, fires, valid = Signal(), Signal(), Signal(latency)
-    m.d.comb += [
-        advance.eq(~o.valid | o.ready),
-        i.ready.eq(advance & needs),
-        fires.eq(advance & (i.valid | ~Value.cast(needs)[0])),
-        o.valid.eq(valid[0]),
-    ]
+    there = [port.valid | ~need for port, need in zip(inputs, wanted, strict=True)]
+    m.d.comb += [advance.eq(~o.valid | o.ready), fires.eq(Cat(advance, *there).all()), o.valid.eq(valid[0])]
+    for n, (port, need) in enumerate(zip(inputs, wanted, strict=True)):
+        # Words of several streams are taken together, so each waits for the others.
+        m.d.comb += port.ready.eq(Cat(advance, need, *there[:n], *there[n + 1:]).all())
     with m.If(advance):
         m.d.sync += valid.eq(Cat(valid, fires & emits)[1:])
     return Sequencer(advance, fires, valid)

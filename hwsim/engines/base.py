@@ -11,7 +11,7 @@ from typing import ClassVar
 
 from intir import IntType
 
-from ..schedule import Schedule
+from ..schedule import Buffer, Schedule
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,13 @@ class Engine:
 
     @property
     def word_in(self) -> Word:
-        """The word it takes."""
+        """The word it takes, from its first input stream."""
         raise NotImplementedError
+
+    @property
+    def words_in(self) -> tuple[Word, ...]:
+        """The word that it takes from each of its input streams."""
+        return (self.word_in,)
 
     @property
     def word_out(self) -> Word:
@@ -58,7 +63,7 @@ class Engine:
         raise NotImplementedError
 
     @property
-    def schedule(self) -> Schedule:
+    def schedule(self) -> Schedule | Buffer:
         """Its steps and its latency."""
         raise NotImplementedError
 

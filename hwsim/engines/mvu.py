@@ -20,11 +20,11 @@ from typing import ClassVar
 
 import numpy as np
 
-from intir import BIPOLAR, IntType
+from intir import IntType
 
 from ..schedule import Schedule
 from .base import Actions, Engine, Word, rom_luts
-from .popcount import PopcountTree
+from .products import Products
 
 #: In which order the two loops over a matrix run.
 ORDERS = ("outputs", "inputs")
@@ -54,6 +54,8 @@ class Mvu(Engine):
         FPGA family that the popcount's cells are made for.
     order : str
         One of `ORDERS`.
+    distance : bool
+        ``-sum |x - w|`` instead of ``sum x * w``.
     """
 
     kind: ClassVar[str] = "mvu"
@@ -70,11 +72,17 @@ class Mvu(Engine):
     out_type: IntType
     family: str = "xilinx"
     order: str = "outputs"
+    distance: bool = False
+
+    @property
+    def products(self) -> Products:
+        """What each processing element computes."""
+        return Products(self.simd, self.x_type, self.w_type, self.distance, self.family)
 
     @property
     def arithmetic(self) -> str:
-        """``xnor`` where inputs and weights are bipolar: count equal bits; else ``integer``: multiply and add."""
-        return "xnor" if self.x_type == self.w_type == BIPOLAR else "integer"
+        """``xnor``, ``planes``, ``distance`` or ``integer``, as the operands' types allow; see `products`."""
+        return self.products.arithmetic
 
     @property
     def synapse_folds(self) -> int:
@@ -107,19 +115,12 @@ class Mvu(Engine):
     @property
     def counter_type(self) -> IntType:
         """What the accumulator register holds: the number of equal bits for ``xnor``, else the sum."""
-        if self.arithmetic == "xnor":
-            return IntType((self.acc_type.lo + self.inputs) // 2, (self.acc_type.hi + self.inputs) // 2)
-        return IntType(self.acc_type.lo, self.acc_type.hi)
+        return self.products.counter_type(self.acc_type, self.inputs)
 
     @property
     def accumulator_bits(self) -> int:
         """Width of each accumulator register."""
         return self.counter_type.bits
-
-    @property
-    def popcount(self) -> PopcountTree:
-        """The counter of each processing element (``xnor`` only)."""
-        return PopcountTree(self.simd, xnor=True, family=self.family)
 
     @property
     def latency_cycles(self) -> int:
@@ -147,7 +148,7 @@ class Mvu(Engine):
         return Actions(
             operations=self.inputs * self.outputs,
             weight_bits_read=steps * self.pe * self.simd * self.w_type.bits,
-            threshold_bits_read=self.threshold_bits,
+            threshold_bits_read=self.threshold_bits + self.start_bits,
             buffer_bits_read=vector_bits * (self.neuron_folds - 1) * self.replays + sum_bits * (self.synapse_folds - 1),
             buffer_bits_written=vector_bits * self.replays + sum_bits * self.synapse_folds,
         )
@@ -163,19 +164,21 @@ class Mvu(Engine):
         return self.outputs * self.thresholds * self.threshold_type.bits
 
     @property
+    def start_bits(self) -> int:
+        """Bits of what the accumulators start with."""
+        return self.outputs * self.accumulator_bits * self.products.has_start
+
+    @property
     def memory_bits(self) -> int:
-        return self.weight_bits + self.threshold_bits
+        return self.weight_bits + self.threshold_bits + self.start_bits
 
     @property
     def luts(self) -> int:
         acc = self.accumulator_bits
-        if self.arithmetic == "xnor":
-            product = self.popcount.luts
-        else:
-            product = self.simd * (self.x_type.bits * self.w_type.bits + acc)
-        per_pe = product + acc + self.thresholds * (acc + 1) // 2
+        per_pe = self.products.luts + acc + self.thresholds * (acc + 1) // 2
         memories = rom_luts(self.synapse_folds * self.neuron_folds, self.pe * self.simd * self.w_type.bits)
         memories += rom_luts(self.neuron_folds, self.pe * self.thresholds * self.threshold_type.bits)
+        memories += rom_luts(self.neuron_folds, self.pe * acc) * self.products.has_start
         replay = 2 * self.simd * self.x_type.bits * self.replays
         sums = -(-self.pe * acc // 6) * 4 * -(-self.neuron_folds // 32) * self.keeps_sums
         return self.pe * per_pe + memories + replay + sums + 20

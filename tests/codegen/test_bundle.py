@@ -71,7 +71,7 @@ def test_weights_lie_in_memory_as_documented(bundle: Bundle) -> None:
     for number, line in enumerate(lines):
         group, word = divmod(number, 2)
         bits = [int(bit) for bit in reversed(f"{int(line, 16):0{pe * simd}b}")]
-        block = stage.weights[word * simd:(word + 1) * simd, group * pe:(group + 1) * pe]
+        block = stage.constants["weights"][word * simd:(word + 1) * simd, group * pe:(group + 1) * pe]
         assert bits == ((block.T.ravel() + 1) // 2).tolist()
 
 

@@ -58,7 +58,7 @@ def test_every_folding(pe: int, simd: int, order: str, thresholds: int) -> None:
     stage = unit(graph, pe, simd, order)
     assert stage.engine.arithmetic == "xnor"
     assert stage.engine.thresholds == thresholds
-    check(MvuBlock(stage.engine, stage.weights, stage.thresholds, "u"), stage.engine, x, run(graph, x), simd)
+    check(MvuBlock(stage.engine, stage.constants["weights"], stage.constants.get("thresholds"), "u"), stage.engine, x, run(graph, x), simd)
 
 
 @pytest.mark.parametrize(("pe", "simd", "order", "thresholds"), [
@@ -67,9 +67,9 @@ def test_every_folding(pe: int, simd: int, order: str, thresholds: int) -> None:
 def test_every_arithmetic(x_type: IntType, w_type: IntType, pe: int, simd: int, order: str, thresholds: int) -> None:
     graph, x = network(x_type, w_type, thresholds, seed=thresholds)
     stage = unit(graph, pe, simd, order)
-    assert stage.engine.arithmetic == "integer"
+    assert stage.engine.arithmetic == ("planes" if w_type in (BIPOLAR, TERNARY) else "integer")
     assert (stage.engine.x_type, stage.engine.w_type) == (x_type, w_type)
-    check(MvuBlock(stage.engine, stage.weights, stage.thresholds, "u"), stage.engine, x, run(graph, x))
+    check(MvuBlock(stage.engine, stage.constants["weights"], stage.constants.get("thresholds"), "u"), stage.engine, x, run(graph, x))
 
 
 @pytest.mark.parametrize("family", ["xilinx", "ecp5", "generic"])
@@ -78,7 +78,7 @@ def test_every_family_counts_alike(family: str) -> None:
     plan = replace(folded(graph, [(2, 6)]), family=family)
     stage = make_design(graph, plan).stages[0]
     assert stage.engine.family == family
-    check(MvuBlock(stage.engine, stage.weights, stage.thresholds, "u"), stage.engine, x, run(graph, x))
+    check(MvuBlock(stage.engine, stage.constants["weights"], stage.constants.get("thresholds"), "u"), stage.engine, x, run(graph, x))
 
 
 @pytest.mark.parametrize("order", ORDERS)
@@ -89,7 +89,7 @@ def test_weights_of_one_value(weights: str, order: str) -> None:
     build.output(build.node(MatMul(np.full((4, 4), value)), build.input("x", (4,), BIPOLAR)))
     graph, x = build.build(), draw(BIPOLAR, (FRAMES, 4), np.random.default_rng(0))
     stage = unit(graph, 2, 2, order)
-    check(MvuBlock(stage.engine, stage.weights, None, "u"), stage.engine, x, x @ np.full((4, 4), value))
+    check(MvuBlock(stage.engine, stage.constants["weights"], None, "u"), stage.engine, x, x @ np.full((4, 4), value))
 
 
 def test_thresholds_out_of_reach() -> None:
@@ -106,7 +106,7 @@ def test_thresholds_out_of_reach() -> None:
     assert stage.engine.threshold_type.bits <= 3
     levels = (x @ weights)[..., None] >= rows
     assert set(levels.sum(axis=-1)[:, 1].tolist()) == {1, 2}
-    check(MvuBlock(stage.engine, stage.weights, stage.thresholds, "u"), stage.engine, x, levels.sum(axis=-1))
+    check(MvuBlock(stage.engine, stage.constants["weights"], stage.constants.get("thresholds"), "u"), stage.engine, x, levels.sum(axis=-1))
 
 
 def test_the_accumulator_is_as_wide_as_the_range_and_no_wider() -> None:

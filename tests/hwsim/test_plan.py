@@ -14,19 +14,19 @@ from hwsim.plan import FAMILIES, LayerPlan, Plan, PlanError, dumps, fingerprint,
 from intir import BIPOLAR, unsigned
 from tests.networks import folded, make_design, mlp
 
-LAYER = LayerPlan("mvu", 2, 3, "inputs", 7)
+LAYER = LayerPlan("mvu", 2, 3, "inputs", (7,))
 PLAN = Plan("net", "0123456789abcdef", {"fc0": LAYER, "top": LayerPlan("argmax", 1)}, "ecp5", 250.0)
 TEXT = dumps(PLAN)
 
 COUNTS = st.integers(1, 2**20)
 LAYERS = st.builds(LayerPlan, st.text(), COUNTS, st.none() | COUNTS, st.sampled_from([None, "outputs", "inputs"]),
-                   st.none() | st.integers(2, 2**20))
+                   st.none() | st.lists(st.integers(2, 2**20), min_size=1, max_size=3).map(tuple))
 #: What an ONNX file can hold as a name, and more.
 NAMES = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 
 
 @given(st.builds(Plan, NAMES, NAMES, st.dictionaries(NAMES, LAYERS, max_size=4), st.sampled_from(FAMILIES),
-                 st.floats(0, 10_000, exclude_min=True)))
+                 st.floats(0, 10_000, exclude_min=True), st.lists(st.integers(2, 2**20), max_size=3).map(tuple)))
 def test_text_round_trip(plan: Plan) -> None:
     again = loads(dumps(plan))
     assert again == plan
@@ -45,11 +45,11 @@ def test_file_round_trip(tmp_path: Path) -> None:
 
 
 def test_a_plan_reads_well() -> None:
-    assert TEXT.splitlines()[5:] == [
+    assert TEXT.splitlines()[6:] == [
         "version = 1", 'network = "net"', 'structure = "0123456789abcdef"', 'family = "ecp5"        # xilinx, ecp5, generic',
         "clock_mhz = 250.0", "", '[layers."fc0"]', 'engine = "mvu"', "pe = 2", "simd = 3", 'order = "inputs"', "fifo_depth = 7", "",
         '[layers."top"]', 'engine = "argmax"', "pe = 1"]
-    assert all(line.startswith("# ") for line in TEXT.splitlines()[:4])
+    assert all(line.startswith("# ") for line in TEXT.splitlines()[:5])
 
 
 def test_what_may_be_left_out() -> None:
@@ -61,7 +61,7 @@ COUNT = "give a whole number from"
 MISTAKES = [
     ("version = 1", "version = 2", "p has version 2; this bitwright reads version 1"),
     ("version = 1\n", "", "p has version None; this bitwright reads version 1"),
-    ("version = 1", "versoin = 1", "p: unknown key 'versoin'; known are clock_mhz, family, layers, network, structure, version"),
+    ("version = 1", "versoin = 1", "p: unknown key 'versoin'; known are clock_mhz, family, input_fifo_depth, layers, network, structure, version"),
     ("simd = 3", "smid = 3", "p, layer 'fc0': unknown key 'smid'; known are engine, fifo_depth, order, pe, simd"),
     ('family = "ecp5"', 'family = "ice40"', "p: family is 'ice40'; choose one of xilinx, ecp5, generic"),
     ('family = "ecp5"', "family = 5", "p: family is 5; choose one of xilinx, ecp5, generic"),
@@ -82,6 +82,8 @@ MISTAKES = [
     ("pe = 2", "pe = 1048577", f"p, layer 'fc0': pe is 1048577; {COUNT} 1 to 1048576"),
     ("simd = 3", "simd = 0", f"p, layer 'fc0': simd is 0; {COUNT} 1 to 1048576"),
     ("fifo_depth = 7", "fifo_depth = 1", f"p, layer 'fc0': fifo_depth is 1; {COUNT} 2 to 1048576"),
+    ("fifo_depth = 7", "fifo_depth = [7, 1]", f"p, layer 'fc0': fifo_depth is 1; {COUNT} 2 to 1048576"),
+    ("fifo_depth = 7", "fifo_depth = []", "p, layer 'fc0': fifo_depth is an empty list; give one depth for each reader, or leave it out"),
     ('order = "inputs"', 'order = "rows"', "p, layer 'fc0': order is 'rows'; choose one of outputs, inputs"),
     ('order = "inputs"', "order = [1]", "p, layer 'fc0': order is [1]; choose one of outputs, inputs"),
 ]

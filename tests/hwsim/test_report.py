@@ -79,7 +79,7 @@ def test_times_follow_from_cycles(report: SimulationReport) -> None:
 
 def test_the_clock_scales_times_only() -> None:
     slow, made = simulate_report(design()), design()
-    fast = simulate_report(Design(made.graph, replace(made.plan, clock_mhz=250.0), made.layers, made.stages))
+    fast = simulate_report(replace(made, plan=replace(made.plan, clock_mhz=250.0)))
     assert fast.frames_per_second == pytest.approx(2.5 * slow.frames_per_second)
     assert fast.total_cycles == slow.total_cycles
     assert fast.totals == slow.totals

@@ -1,0 +1,74 @@
+"""`permute`: the channels of each pixel in another order, for example a channel shuffle."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar
+
+import numpy as np
+
+from intir import IntType
+
+from ..schedule import Buffer, Schedule
+from .base import Actions, Engine, Word
+
+
+@dataclass(frozen=True)
+class Permute(Engine):
+    """Parameters of one permutation.
+
+    Parameters
+    ----------
+    order : tuple of int
+        Channel c of the output is channel ``order[c]`` of the input.
+    lanes : int
+        Channels a word; divides their number.
+    type : IntType
+    """
+
+    kind: ClassVar[str] = "permute"
+
+    order: tuple[int, ...]
+    lanes: int
+    type: IntType
+
+    @property
+    def folds(self) -> int:
+        """Words per pixel."""
+        return len(self.order) // self.lanes
+
+    @property
+    def word_in(self) -> Word:
+        return Word(self.lanes, self.type)
+
+    @property
+    def word_out(self) -> Word:
+        return Word(self.lanes, self.type)
+
+    @cached_property
+    def sources(self) -> tuple[tuple[int, ...], ...]:
+        """For each output lane: the input lanes that it ever reads."""
+        return tuple(tuple(sorted({channel % self.lanes for channel in self.order[n::self.lanes]})) for n in range(self.lanes))
+
+    @cached_property
+    def schedule(self) -> Schedule | Buffer:
+        """Wiring where a word is a pixel; else a buffer of two pixels, one that comes and one that goes.  Latency 1."""
+        if self.folds == 1:
+            return Schedule(np.ones(1, np.bool_), np.ones(1, np.bool_), 1)
+        return Buffer(np.full(self.folds, self.folds), np.full(self.folds, -self.folds), 1)
+
+    @property
+    def _kept_bits(self) -> int:
+        """Bits of a word's copies, over all output lanes."""
+        return sum(map(len, self.sources)) * self.type.bits * (self.folds > 1)
+
+    @property
+    def actions(self) -> Actions:
+        return Actions(buffer_bits_read=self._kept_bits * self.folds, buffer_bits_written=self._kept_bits * self.folds)
+
+    @property
+    def luts(self) -> int:
+        kept = -(-self._kept_bits // 6) * 4 * -(-2 * self.folds // 32)
+        select = sum((len(lanes) + 1) // 3 * self.type.bits for lanes in self.sources) * (self.folds > 1)
+        return kept + select + 4 * self.folds.bit_length() + 6

@@ -1,0 +1,62 @@
+"""Layers of a graph: its nodes grouped by the engines that run them.
+
+`base` has what all layers share; `product`, `elementwise`, `decide`, ... a class for each kind.  A new kind is a class, a
+function that makes it (decorated with `makes`), and an import here.
+"""
+
+from __future__ import annotations
+
+from intir import Graph, IntType, Node, Reshape
+
+from . import decide, elementwise, joins, product, windows
+from .base import MAKERS, Builder, Flow, Layer, MappingError, divisors, plain
+
+__all__ = [
+    "Builder", "Flow", "Layer", "MappingError", "collect", "decide", "divisors", "elementwise", "joins", "plain", "product",
+    "source_of", "windows",
+]
+
+
+def collect(graph: Graph) -> list[Layer]:
+    """The layers of a graph, producers before consumers.
+
+    A `Reshape` moves nothing in a row-major stream and costs no hardware; `source_of` looks through it.
+
+    Raises
+    ------
+    MappingError
+        If no engine runs a node, or nothing is computed.
+    """
+    types: dict[str, IntType] = {graph.input.value: graph.values[graph.input.value].type}
+    found: list[Layer] = []
+    taken: set[str] = set()
+    for node in graph.nodes:
+        if node.name in taken:
+            continue
+        if isinstance(node.op, Reshape):
+            types[node.output] = types[node.inputs[0]]
+            continue
+        layer = _layer(graph, node, tuple(types[value] for value in node.inputs))
+        taken |= {one.name for one in layer.nodes}
+        types[layer.value] = layer.out_type
+        found.append(layer)
+    if not found:
+        raise MappingError(f"graph '{graph.name}' computes nothing: its output is its input; lower a network with layers")
+    return found
+
+
+def _layer(graph: Graph, node: Node, x_types: tuple[IntType, ...]) -> Layer:
+    for maker in MAKERS.get(node.op.kind, []):
+        layer = maker(graph, node, x_types)
+        if layer is not None:
+            return layer
+    raise MappingError(f"node '{node.name}' ({node.op.kind}) has no engine; engines run {', '.join(sorted([*MAKERS, 'Reshape']))}")
+
+
+def source_of(graph: Graph, value: str) -> str:
+    """The value that a row-major stream of `value` carries, before any Reshape."""
+    makers = {node.output: node for node in graph.nodes}
+    while value in makers and isinstance(makers[value].op, Reshape):
+        value = makers[value].inputs[0]
+    return value
+
