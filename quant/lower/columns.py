@@ -22,7 +22,6 @@ from .steps import Steps
 from .tabulate import domain_of
 from .tensors import Act, Carrier, Shape, per_channel
 
-
 MAX_BOUNDS = 2**22  #: of a quantizer, over all channels
 
 

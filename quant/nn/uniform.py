@@ -6,8 +6,6 @@ Inference", 2018; QONNX operator definitions for the order: divide, add the zero
 
 from __future__ import annotations
 
-from numbers import Integral
-
 import torch
 from torch import Tensor
 
@@ -35,7 +33,7 @@ class UniformQuant(Quantizer):
 
     def __init__(self, bits: int, *, signed: bool, narrow: bool) -> None:
         super().__init__()
-        if not isinstance(bits, Integral) or not 1 <= bits <= 16 or (bits == 1 and (signed or narrow)):
+        if not hasattr(bits, "__index__") or not 1 <= bits <= 16 or (bits == 1 and (signed or narrow)):
             raise ValueError(f"{type(self).__name__} takes 1 to 16 bits, and 1 bit only unsigned and not narrow; it got "
                              f"bits={bits}, signed={signed}, narrow={narrow}; for one signed bit use BipolarQuant")
         self.bits, self.signed, self.narrow = bits, signed, narrow
