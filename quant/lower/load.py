@@ -21,6 +21,7 @@ from .errors import LoweringError
 
 MAX_FILE_BYTES: Final = 2**31 - 1  # protobuf's own limit
 MAX_ELEMENTS: Final = 2**27  # of one constant; 128 Mi
+MAX_RANK: Final = 16  # axes of a tensor
 MAX_PARTS: Final = 2**17  # nodes or tensors of a graph
 MAX_ACTIVATION: Final = 2**24  # of one activation; 16 Mi
 #: Integer types that numpy has none for: least and greatest value.
@@ -87,7 +88,7 @@ def _read(path: Path) -> ModelProto:
 def _bring_inside(tensor: TensorProto, folder: Path | None, where: str) -> None:
     """Check a tensor's sizes against its data; read external data into it."""
     elements = math.prod(tensor.dims)
-    if any(size < 0 for size in tensor.dims) or elements > MAX_ELEMENTS or len(tensor.dims) > 16:
+    if any(size < 0 for size in tensor.dims) or elements > MAX_ELEMENTS or len(tensor.dims) > MAX_RANK:
         raise LoweringError(f"tensor '{where}' has dimensions {list(tensor.dims)[:16]}, beyond the limit of {MAX_ELEMENTS} "
                             "elements; the file is damaged or not meant for hardware")
     try:

@@ -12,7 +12,7 @@ import numpy as np
 
 from .context import Context
 from .errors import LoweringError
-from .load import MAX_ELEMENTS
+from .load import MAX_ELEMENTS, MAX_RANK
 from .node import OnnxNode, folds, lowers
 from .tensors import Act, Const, Move, Shape
 
@@ -100,6 +100,8 @@ def _unsqueeze(node: OnnxNode, shape: Shape) -> Move:
     listed = (const.integers("its axes") if const else node.integers("axes")) or []
     rank = len(shape) + len(listed)
     axes = _axes(node, rank) or []
+    if len(set(axes)) != len(listed) or rank > MAX_RANK:
+        raise LoweringError(f"its axes are {listed[:16]}; give each once, for at most {MAX_RANK} axes in all")
     sizes = iter(shape)
     target = [1 if axis in axes else next(sizes) for axis in range(rank)]
     return lambda values: values.reshape(target)

@@ -24,7 +24,7 @@ from .errors import LoweringError, Problem
 from .exact import Param
 from .fuse import fused
 from .layout import MAX_ELEMENTS, element_wise, in_own_layout
-from .load import MAX_ACTIVATION, array, dimensions, label, load, printable
+from .load import MAX_ACTIVATION, MAX_RANK, array, dimensions, label, load, printable
 from .node import DOMAINS, FOLDERS, HANDLERS, OnnxNode
 from .realise import integers_of
 from .runtimes import semantics_of
@@ -134,7 +134,11 @@ class _Walk:
         self.model, self.name = load(path_or_model)
         self.problems: list[Problem] = []
         if not rules.is_exact:
-            self.model, self.problems = fused(self.model, rules)
+            try:
+                self.model, self.problems = fused(self.model, rules)
+            except _MALFORMED as error:
+                raise LoweringError(f"'{self.name}' has a malformed node ({type(error).__name__}: {str(error)[:120]}); check the "
+                                    "model with onnx.checker and export it again") from None
         self.graph = self.model.graph
         self.argmax = argmax
         self.opset = max([one.version for one in self.model.opset_import if one.domain in ("", "ai.onnx")], default=1)
@@ -178,6 +182,8 @@ class _Walk:
                                               "so export the network with a fixed input shape")
             elif sizes[0] != 1:
                 self._problem(value.name, "", f"this input has a batch of {sizes[0]}; export the network with a batch of 1")
+            elif len(sizes) > MAX_RANK:
+                self._problem(value.name, "", f"this input has {len(sizes)} axes, and the limit is {MAX_RANK}; reshape it")
             elif np.prod(np.array(sizes, object)) > MAX_ACTIVATION:
                 self._problem(value.name, "", f"this input has dimensions {sizes}, beyond the limit of {MAX_ACTIVATION} elements")
             else:

@@ -9,6 +9,7 @@ from fractions import Fraction
 from .chain import Half
 from .errors import LoweringError
 from .exact import Param
+from .load import printable
 
 HALF = Fraction(1, 2)
 
@@ -31,7 +32,7 @@ ROUNDINGS["ROUND_TO_ZERO"] = ROUNDINGS["DOWN"]
 def rounding(name: str) -> Callable[[int], Half]:
     """The rule of a rounding mode.  Raises LoweringError if there is none of that name."""
     if name.upper() not in ROUNDINGS:
-        raise LoweringError(f"rounding mode '{name[:40]}' is unknown; choose one of {', '.join(ROUNDINGS)}")
+        raise LoweringError(f"rounding mode '{printable(name)[:40]}' is unknown; choose one of {', '.join(ROUNDINGS)}")
     return ROUNDINGS[name.upper()]
 
 

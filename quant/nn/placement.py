@@ -107,7 +107,7 @@ class Placement:
             return node
         if node not in self._quantized:
             if self.traced.kind(node) is Kind.MOVE:
-                operand = self.traced.operands(node)[0]  # of `expand_as`, a second one gives the shape
+                (operand,) = self.traced.operands(node)
                 moved = self._on_grid(operand)
                 node.replace_input_with(operand, moved)
                 self.grid[node] = self.grid[moved]

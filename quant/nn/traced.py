@@ -78,7 +78,7 @@ _METHODS: Final[dict[Kind, tuple[str, ...]]] = {
     Kind.SMOOTH: ("sigmoid", "tanh"),
     Kind.CHAIN: ("relu", "relu_", "clamp", "clamp_", "clip", "neg"),
     Kind.AVERAGE: ("mean",),
-    Kind.MOVE: ("flatten", "view", "reshape", "permute", "transpose", "squeeze", "unsqueeze", "expand", "expand_as",
+    Kind.MOVE: ("flatten", "view", "reshape", "permute", "transpose", "squeeze", "unsqueeze",
                 "contiguous"),  # what is behind may be a `view`
     Kind.JOIN: ("add", "add_", "sub", "sub_", "mul", "mul_"),
     Kind.DROP: ("clone", "detach"),

@@ -145,6 +145,16 @@ def test_external_data_with_a_zero_byte_in_its_name(tmp_path):
         lower(tmp_path / "model.onnx", input_spec="s4")
 
 
+def test_shapes_that_make_no_array_end_in_a_sentence():
+    with pytest.raises(LoweringError, match="its axes are"):
+        lower(network([node("Unsqueeze", ["x", "axes"], "y")], (1, 2), (1, 2), {"axes": np.array([1, 1])}), input_spec="s4")
+    with pytest.raises(LoweringError, match="70 axes"):
+        lower(network([node("Identity", ["x"], "y")], (1,) * 70, (1,) * 70, {}), input_spec="s4")
+    constants = BITS | {"w": f32(1)}
+    with pytest.raises(LoweringError, match="rounding mode 'A.B' is unknown"):
+        lower(network([node("Quant", ["x", "s", "z", "b"], "y", signed=1, narrow=0, rounding_mode="A\x1bB")], (1, 2), (1, 2), constants))
+
+
 EVERY = np.arange(-64, 64)
 SCALES = st.sampled_from([0.25, 0.3, 0.1, 1 / 3, 1.7, 2.0, 5.0])
 FACTORS = st.sampled_from([1.0, -1.0, 0.0, 0.5, -0.3, 1.1, 2.25, -7.0])

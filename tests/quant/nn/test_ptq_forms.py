@@ -36,7 +36,7 @@ class Forms(nn.Module):
         x = torch.cat((a, self.a(b)), dim=1)
         x = x.view(count, 2, channels // 2, height, width).transpose(1, 2).contiguous().view(count, -1, height, width)
         gates = torch.sigmoid(self.gate(x.mean([2, 3]))).view(count, channels, 1, 1)
-        _, b = torch.split(self.curve(x * gates.expand_as(x)), [4, 4], dim=-3)
+        _, b = torch.split(self.curve(x * gates), [4, 4], dim=-3)
         return torch.tanh(self.last(torch.cat([self.b(b), b], 1))) / 2
 
 
