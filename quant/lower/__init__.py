@@ -7,11 +7,14 @@ Where things are:
 - `network`    the walk over the nodes; `lower` and `explain`
 - `tensors`    what is known of a tensor: constant, or integers with an exact meaning and a chain of real functions
 - `node`       the tables operator -> handler; a new operator is a decorated function in one of:
-  `quantizers`, `elementwise`, `products`, `moves`, `joins`, `decide`, `fold` (constants)
+  `quantizers`, `rounding`, `trunc`, `elementwise`, `smooth`, `curves`, `products`, `conv`, `pools`, `reductions`, `distance`,
+  `moves`, `images`, `joins`, `decide`, `qdq`, `fold` (constants)
 - `qlinear`, `qjoins`  QLinear operators
 - `semantics*`, `runtimes`  whose arithmetic they have; `fuse`, `fusegraph`  which nodes of a QDQ model a runtime fuses to them
 - `leftovers`, `qfloat`  what onnxruntime leaves in float32 between 8-bit integers
-- `chain`      exact element-wise functions; `steps` quantizers as step functions; `close` brings both to thresholds
+- `chain`      exact element-wise functions; `steps` quantizers as step functions; `close` brings both to thresholds, on what
+  `columns` knows of each channel; `tabulate` where the functions are not monotone; `oneint` joins of functions of one integer
+- `realise`    functions made part of the integers where no quantizer follows; `requant` the least exact multiplier
 - `grid`       weights as integers
 - `layout`     channels first to channels last
 - `host`       a host's side: floats or images to the integers of a graph's input
