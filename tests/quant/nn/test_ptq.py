@@ -200,7 +200,7 @@ class Branches(nn.Module):
     ([nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4, track_running_stats=False)], "track_running_stats=True"),
     ([nn.AdaptiveAvgPool2d(2)], r"averages to \(2, 2\) positions"),
     ([nn.Upsample(scale_factor=2, mode="bilinear")], "has mode 'bilinear'"),
-    ([nn.LSTM(8, 8)], r"`0` \(LSTM\) is no operation"),
+    ([nn.Flatten(2), nn.LSTM(64, 8)], r"`1` \(LSTM\) is no operation"),
     ([type("Mine", (nn.Conv2d,), {})(3, 4, 1)], r"`0\.conv2d` \(conv2d\) has its weights outside of a layer: use nn.Conv2d itself"),
     ([nn.Softmax(1), nn.Conv2d(3, 4, 1)], "can only end a network"),
     ([Branches()], r"can't be traced at test_ptq.py:\d+, `return x if x.sum\(\) > 0 else -x` \("),
