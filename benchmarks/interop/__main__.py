@@ -19,7 +19,7 @@ _PARSER = argparse.ArgumentParser(prog="python -m benchmarks.interop", descripti
 _PARSER.add_argument("--count", type=int, default=1000, help="inputs of each network (default 1000)")
 _PARSER.add_argument("--large", type=int, default=None,
                      help="images for the files of the wheel (default: as the table says)")
-_PARSER.add_argument("--most", type=int, default=100, help="differing inputs of each that are computed exactly (default 100)")
+_PARSER.add_argument("--most", type=int, default=1000, help="differing inputs of each that are computed exactly (default 1000)")
 _PARSER.add_argument("--only", default="", help="networks whose name holds this")
 _PARSER.add_argument("--shared", type=Path, default=Path(os.environ.get("BITWRIGHT_SHARED", Path(__file__).parents[3] / "shared")),
                      help="folder that holds models/")
@@ -49,7 +49,7 @@ def networks(shared: Path) -> Iterator[Row]:
 
     makes: tuple[tuple[str, Callable[[bool], Any], tuple[int, ...], int | None, int | None], ...] = (
         ("MLP w1a1", mlp_binary, (1, 28, 28), None, None), ("MLP w2a2", mlp, (1, 28, 28), None, None),
-        ("conv w4a4", convolutional, (3, 16, 16), None, None), ("ResNet-8 w4a4", resnet8, (3, 32, 32), None, 20))
+        ("conv w4a4", convolutional, (3, 16, 16), None, None), ("ResNet-8 w4a4", resnet8, (3, 32, 32), None, None))
     for name, build, shape, count, most in makes:
         for power_of_two in (True, False):
             model = prepared(partial(build, power_of_two), shape)
@@ -60,7 +60,7 @@ def networks(shared: Path) -> Iterator[Row]:
     for bits in (1, 2):
         model = prepared(partial(cnv, bits), (3, 32, 32))
         for exporter in ("qonnx", "qcdq")[:bits]:
-            yield (f"CNV {bits}w{bits}a", f"Brevitas, {exporter}", None, 20,
+            yield (f"CNV {bits}w{bits}a", f"Brevitas, {exporter}", None, None,
                    partial(exported, model, exporter, (3, 32, 32), dynamo=False), None)
 
 
