@@ -7,7 +7,6 @@ import io
 import json
 import os
 import sys
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,6 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from intir import BitwrightError
+from intir.whole import write_whole
 
 from . import show
 
@@ -337,15 +337,7 @@ def save_array(path: Path, array: np.ndarray[Any, Any]) -> None:
 def save_bytes(path: Path, data: bytes) -> None:
     """Write a file, whole or not at all.  Raises InputError."""
     try:
-        handle, temporary = tempfile.mkstemp(dir=path.absolute().parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
-            os.chmod(temporary, 0o644)
-            os.replace(temporary, path)
-        except BaseException:
-            os.unlink(temporary)
-            raise
+        write_whole(path, data)
     except OSError as error:
         raise InputError(f"cannot write '{path}': {error.strerror}; choose a folder that exists and is writable") from None
 

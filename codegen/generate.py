@@ -33,6 +33,7 @@ from .blocks.mvu import MvuBlock
 from .blocks.permute import PermuteBlock
 from .blocks.pool import PoolBlock
 from .blocks.requant import RequantBlock
+from .blocks.stream_block import port_names
 from .blocks.thresholding import ThresholdingBlock
 from .blocks.topk import TopKBlock
 from .blocks.vvu import VvuBlock
@@ -194,16 +195,14 @@ def _top(design: Design, top: str, header: str, modules: dict[str, str], s_axis:
             for stage in design.stages if isinstance(stage.engine, Mvu))) or "none",
         ii_cycles=ii, latency_cycles=latency,
         blocks=[{"module": modules[stage.name], "name": stage.name, "comment": f"{describe(stage)} (layer {stage.layer})",
-                 "ports": _ports(stage), "indent": len(_ports(stage)[0]["name"]) + len("_payload") - len("clk")}
+                 "ports": (ports := _ports(stage)), "indent": len(ports[0]["name"]) + len("_payload") - len("clk")}
                 for stage in design.stages])
 
 
 def _ports(stage: Stage) -> list[dict[str, str]]:
-    """A block's ports and the streams at them: `i` and `o`, numbered where there are several."""
-    found = []
-    for stem, streams in (("i", stage.wires.inputs), ("o", stage.wires.outputs)):
-        found += [{"name": stem if len(streams) == 1 else f"{stem}{n}", "stream": f"s{stream}"} for n, stream in enumerate(streams)]
-    return found
+    """A block's ports and the streams at them."""
+    return [{"name": name, "stream": f"s{stream}"} for stem, streams in (("i", stage.wires.inputs), ("o", stage.wires.outputs))
+            for name, stream in zip(port_names(stem, len(streams)), streams, strict=True)]
 
 
 def _pack(signal: str, port: AxiPort) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -125,6 +126,10 @@ class Design:
 
     def rate(self) -> tuple[int, int]:
         """(initiation interval, first-output latency) in cycles, once settled, without stalls."""
+        return self._rate
+
+    @cached_property
+    def _rate(self) -> tuple[int, int]:
         trace = self.simulate(SETTLED_FRAMES)
         ends = trace.out_cycles[self.words_out - 1::self.words_out]
         return int(ends[-1] - ends[-2]), int(trace.out_cycles[0] - trace.in_cycles[0])
@@ -307,20 +312,17 @@ def _ample(design: Design) -> Design:
 def _least_depths(ample: Design, fixed: set[str]) -> dict[str, int]:
     """Least depths that cost neither rate nor latency, for every queue that the plan leaves open."""
     depths = ample.depths
-    goal = ample.rate()
 
     def is_enough(name: str, depth: int) -> bool:
         try:
-            return ample.with_depths(depths | {name: depth}).rate() == goal
+            return ample.with_depths(depths | {name: depth}).rate() == ample.rate()
         except SimulationError:  # a join whose other side waits for words that have no room here
             return False
 
-    for name in depths:
-        low, high = LEAST_DEPTH, depths[name]
-        if name in fixed or is_enough(name, low):  # most queues need no more
-            depths[name] = depths[name] if name in fixed else low
-            continue
-        low += 1
+    for name in [name for name in depths if name not in fixed]:
+        low, high = LEAST_DEPTH + 1, depths[name]
+        if is_enough(name, LEAST_DEPTH):  # most queues need no more
+            low = high = LEAST_DEPTH
         while low < high:
             middle = (low + high) // 2
             low, high = (low, middle) if is_enough(name, middle) else (middle + 1, high)

@@ -7,15 +7,14 @@ the network when a design is made from both (`design.make_design`).
 from __future__ import annotations
 
 import hashlib
-import os
 import re
-import tempfile
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from intir import BitwrightError, Graph
+from intir.whole import write_whole
 
 from .engines.mvu import ORDERS
 
@@ -156,17 +155,8 @@ def load(path: str | Path) -> Plan:
 
 def save(plan: Plan, path: str | Path) -> None:
     """Write a plan file, whole or not at all.  Raises PlanError where that is impossible."""
-    path = Path(path)
     try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(dumps(plan))
-            os.chmod(temporary, 0o644)
-            os.replace(temporary, path)
-        except BaseException:
-            os.unlink(temporary)
-            raise
+        write_whole(path, dumps(plan).encode())
     except OSError as error:
         raise PlanError(f"cannot write the plan '{path}': {error.strerror}; choose a folder that exists and is writable") from None
 

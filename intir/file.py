@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from . import codec, strict_json
 from .errors import BitwrightError, FileFormatError
 from .graph import Graph
+from .whole import write_whole
 
 #: Files beyond this are refused unread.
 MAX_FILE_BYTES = 2**31
@@ -43,15 +44,9 @@ def save(graph: Graph, path: str | os.PathLike[str]) -> None:
     FileFormatError
         If the file cannot be written.
     """
-    path = Path(path)
     data = to_bytes(graph)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        try:
-            temporary.write_bytes(data)
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        write_whole(path, data)
     except OSError as error:
         raise FileFormatError(f"cannot write '{path}': {error.strerror or error}; "
                               "choose a folder that exists and is writable") from None

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Const, Module, Mux, Signal, Value, unsigned
-from amaranth.lib import stream, wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.hdl import Const, Module, Mux, Signal, Value
 
 from hwsim.engines.argmax import Argmax
 
 from .numbers import fit, lanes, shape_of
 from .sequencer import sequencer, wrapping
+from .stream_block import StreamBlock
 
 Entry = tuple[Value, Value]
 
 
-class ArgmaxBlock(wiring.Component):
+class ArgmaxBlock(StreamBlock[Argmax]):
     """An argmax unit; of equal channels the first wins.
 
     Parameters
@@ -26,13 +25,6 @@ class ArgmaxBlock(wiring.Component):
     i : stream of pe elements
     o : stream of one index
     """
-
-    def __init__(self, params: Argmax) -> None:
-        self.params = params
-        super().__init__({
-            "i": In(stream.Signature(unsigned(params.word_in.bits))),
-            "o": Out(stream.Signature(unsigned(params.word_out.bits))),
-        })
 
     def elaborate(self, platform: object) -> Module:
         p = self.params

@@ -6,24 +6,24 @@ Parameters, schedules and latencies: `hwsim.engines.elementwise`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar, cast
+from typing import ClassVar, Generic, TypeVar
 
 import numpy as np
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, unsigned
-from amaranth.lib import stream, wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.hdl import Cat, Const, Module, Mux, Value
 from numpy.typing import NDArray
 
 from hwsim.engines.elementwise import Clip, Elementwise, Lookup, Scale
 
 from .constants import channel_constants, rom
 from .numbers import encoded, lanes, number
-from .sequencer import sequencer, wrapping
+from .sequencer import register, sequencer, wrapping
+from .stream_block import StreamBlock
 
 Int64 = NDArray[np.int64]
+AnyElementwise = TypeVar("AnyElementwise", bound=Elementwise)
 
 
-class ElementwiseBlock(wiring.Component):
+class ElementwiseBlock(StreamBlock[AnyElementwise], Generic[AnyElementwise]):
     """A block that works on each element by itself.
 
     Members
@@ -34,12 +34,9 @@ class ElementwiseBlock(wiring.Component):
     #: What the channels' constants are called, in the order of the engine's `constants`.
     names: ClassVar[tuple[str, ...]] = ()
 
-    def __init__(self, params: Elementwise, columns: Sequence[Int64], stem: str) -> None:
-        self.params, self.columns, self.stem = params, columns, stem
-        super().__init__({
-            "i": In(stream.Signature(unsigned(params.word_in.bits))),
-            "o": Out(stream.Signature(unsigned(params.word_out.bits))),
-        })
+    def __init__(self, params: AnyElementwise, columns: Sequence[Int64], stem: str) -> None:
+        super().__init__(params)
+        self.columns, self.stem = columns, stem
 
     def elaborate(self, platform: object) -> Module:
         p = self.params
@@ -64,7 +61,7 @@ class ElementwiseBlock(wiring.Component):
         raise NotImplementedError
 
 
-class ClipBlock(ElementwiseBlock):
+class ClipBlock(ElementwiseBlock[Clip]):
     """``y = min(max(x, lo), hi)``.
 
     Parameters
@@ -76,11 +73,11 @@ class ClipBlock(ElementwiseBlock):
         super().__init__(params, (), "")
 
     def lane(self, m: Module, advance: Value, n: int, x: Value, constants: list[Value]) -> Value:
-        p = cast(Clip, self.params)
+        p = self.params
         return clamped(x, p.x_type.lo, p.x_type.hi, p.lo, p.hi)
 
 
-class ScaleBlock(ElementwiseBlock):
+class ScaleBlock(ElementwiseBlock[Scale]):
     """``y = x * multiplier[c] + offset[c]``.
 
     Parameters
@@ -102,7 +99,7 @@ class ScaleBlock(ElementwiseBlock):
         return product + (register(m, advance, offset, f"offset{n}") if self.params.from_memory else offset)
 
 
-class LookupBlock(wiring.Component):
+class LookupBlock(StreamBlock[Lookup]):
     """``y = table[c, level of x]``.
 
     Parameters
@@ -118,11 +115,8 @@ class LookupBlock(wiring.Component):
     """
 
     def __init__(self, params: Lookup, table: Int64, stem: str) -> None:
-        self.params, self.table, self.stem = params, table, stem
-        super().__init__({
-            "i": In(stream.Signature(unsigned(params.word_in.bits))),
-            "o": Out(stream.Signature(unsigned(params.word_out.bits))),
-        })
+        super().__init__(params)
+        self.table, self.stem = table, stem
 
     def elaborate(self, platform: object) -> Module:
         p = self.params
@@ -142,14 +136,6 @@ class LookupBlock(wiring.Component):
             m.submodules[f"lane{n}"] = inner
         m.d.comb += self.o.payload.eq(Cat(results))
         return m
-
-
-def register(m: Module, enable: Value, value: Value, name: str) -> Signal:
-    """A register of the data path; it is not reset."""
-    held = Signal(Value.cast(value).shape(), name=name, reset_less=True)
-    with m.If(enable):
-        m.d.sync += held.eq(value)
-    return held
 
 
 def clamped(value: Value, least: int, greatest: int, lo: int, hi: int) -> Value:

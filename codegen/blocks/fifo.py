@@ -6,15 +6,16 @@ no combinational path runs through the queue.
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, unsigned
-from amaranth.lib import stream, wiring
+from amaranth.hdl import Module
+from amaranth.lib import wiring
 from amaranth.lib.fifo import SyncFIFO
-from amaranth.lib.wiring import In, Out
 
 from hwsim.engines.fifo import StreamFifo
 
+from .stream_block import StreamBlock
 
-class FifoBlock(wiring.Component):
+
+class FifoBlock(StreamBlock[StreamFifo]):
     """A queue.
 
     Parameters
@@ -25,11 +26,6 @@ class FifoBlock(wiring.Component):
     -------
     i, o : streams of lanes elements
     """
-
-    def __init__(self, params: StreamFifo) -> None:
-        self.params = params
-        signature = stream.Signature(unsigned(params.word_in.bits))
-        super().__init__({"i": In(signature), "o": Out(signature)})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

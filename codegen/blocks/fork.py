@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Signal, unsigned
-from amaranth.lib import stream, wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.hdl import Cat, Module, Signal
 
 from hwsim.engines.fork import Fork
 
+from .stream_block import StreamBlock
 
-class ForkBlock(wiring.Component):
+
+class ForkBlock(StreamBlock[Fork]):
     """Gives every word to all its outputs, each in its own time.
 
     Parameters
@@ -20,11 +20,6 @@ class ForkBlock(wiring.Component):
     -------
     i, o0, o1, ... : streams of lanes elements
     """
-
-    def __init__(self, params: Fork) -> None:
-        self.params = params
-        signature = stream.Signature(unsigned(params.word_in.bits))
-        super().__init__({"i": In(signature)} | {f"o{n}": Out(signature) for n in range(params.outputs)})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

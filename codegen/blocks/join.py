@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from amaranth.hdl import Cat, Module, Mux, Signal, Value, unsigned
-from amaranth.lib import stream, wiring
 from amaranth.lib.memory import Memory
-from amaranth.lib.wiring import In, Out
 
 from hwsim.engines.join import Arithmetic, Concat
 
-from .elementwise import register
 from .numbers import encoded, lanes, number, recoded, selected
-from .sequencer import sequencer, wrapping
+from .sequencer import register, sequencer, wrapping
+from .stream_block import StreamBlock
 
 
-class ArithmeticBlock(wiring.Component):
+class ArithmeticBlock(StreamBlock[Arithmetic]):
     """Sum, difference or product of two streams, element by element.
 
     Parameters
@@ -26,11 +24,6 @@ class ArithmeticBlock(wiring.Component):
     i0, i1 : streams of lanes elements (i1 of one, where all channels of a pixel use it)
     o : stream of lanes elements
     """
-
-    def __init__(self, params: Arithmetic) -> None:
-        self.params = params
-        inputs = {f"i{n}": In(stream.Signature(unsigned(word.bits))) for n, word in enumerate(params.words_in)}
-        super().__init__(inputs | {"o": Out(stream.Signature(unsigned(params.word_out.bits)))})
 
     def elaborate(self, platform: object) -> Module:
         p = self.params
@@ -73,7 +66,7 @@ class ArithmeticBlock(wiring.Component):
         return Mux(fresh, word, read.data)
 
 
-class ConcatBlock(wiring.Component):
+class ConcatBlock(StreamBlock[Concat]):
     """Streams one after the other.
 
     Parameters
@@ -85,11 +78,6 @@ class ConcatBlock(wiring.Component):
     i0, i1, ... : streams of lanes elements
     o : stream of lanes elements
     """
-
-    def __init__(self, params: Concat) -> None:
-        self.params = params
-        inputs = {f"i{n}": In(stream.Signature(unsigned(word.bits))) for n, word in enumerate(params.words_in)}
-        super().__init__(inputs | {"o": Out(stream.Signature(unsigned(params.word_out.bits)))})
 
     def elaborate(self, platform: object) -> Module:
         p = self.params

@@ -13,9 +13,7 @@ from __future__ import annotations
 
 import numpy as np
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, unsigned
-from amaranth.lib import stream, wiring
 from amaranth.lib.memory import Memory
-from amaranth.lib.wiring import In, Out
 from numpy.typing import NDArray
 
 from hwsim.engines.mvu import Mvu
@@ -24,9 +22,10 @@ from .constants import rom
 from .numbers import balanced_sum, carried, encoded, fit, lanes, pattern, shape_of
 from .products import product
 from .sequencer import Sequencer, sequencer, wrapping
+from .stream_block import StreamBlock
 
 
-class MvuBlock(wiring.Component):
+class MvuBlock(StreamBlock[Mvu]):
     """The matrix-vector unit of a layer.
 
     Parameters
@@ -46,11 +45,8 @@ class MvuBlock(wiring.Component):
 
     def __init__(self, params: Mvu, weights: NDArray[np.int64], thresholds: NDArray[np.int64] | None = None,
                  stem: str = "") -> None:
-        self.params, self.weights, self.thresholds, self.stem = params, weights, thresholds, stem
-        super().__init__({
-            "i": In(stream.Signature(unsigned(params.word_in.bits))),
-            "o": Out(stream.Signature(unsigned(params.word_out.bits))),
-        })
+        super().__init__(params)
+        self.weights, self.thresholds, self.stem = weights, thresholds, stem
 
     def elaborate(self, platform: object) -> Module:
         p = self.params

@@ -7,18 +7,16 @@ them in any cycle, whatever the other lanes read.
 from __future__ import annotations
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, unsigned
-from amaranth.lib import stream, wiring
 from amaranth.lib.memory import Memory
-from amaranth.lib.wiring import In, Out
 
 from hwsim.engines.permute import Permute
 
-from .elementwise import register
 from .numbers import selected
-from .sequencer import sequencer, wrapping
+from .sequencer import register, sequencer, wrapping
+from .stream_block import StreamBlock
 
 
-class PermuteBlock(wiring.Component):
+class PermuteBlock(StreamBlock[Permute]):
     """A permutation of channels.
 
     Parameters
@@ -29,11 +27,6 @@ class PermuteBlock(wiring.Component):
     -------
     i, o : streams of lanes elements
     """
-
-    def __init__(self, params: Permute) -> None:
-        self.params = params
-        signature = stream.Signature(unsigned(params.word_in.bits))
-        super().__init__({"i": In(signature), "o": Out(signature)})
 
     def elaborate(self, platform: object) -> Module:
         p = self.params

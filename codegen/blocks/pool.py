@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from amaranth.hdl import Cat, Module, Mux, Signal, Value, unsigned
-from amaranth.lib import stream, wiring
 from amaranth.lib.memory import Memory
-from amaranth.lib.wiring import In, Out
 
 from hwsim.engines.pool import Pool
 
 from .numbers import encoded, lanes, recoded, shape_of
 from .sequencer import sequencer, wrapping
+from .stream_block import StreamBlock
 
 
-class PoolBlock(wiring.Component):
+class PoolBlock(StreamBlock[Pool]):
     """A pool.
 
     Parameters
@@ -24,13 +23,6 @@ class PoolBlock(wiring.Component):
     -------
     i, o : streams of pe elements
     """
-
-    def __init__(self, params: Pool) -> None:
-        self.params = params
-        super().__init__({
-            "i": In(stream.Signature(unsigned(params.word_in.bits))),
-            "o": Out(stream.Signature(unsigned(params.word_out.bits))),
-        })
 
     def elaborate(self, platform: object) -> Module:
         p = self.params

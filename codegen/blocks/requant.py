@@ -6,22 +6,21 @@ lies below it.  So a rounding costs one carry chain, and the zero point rides on
 
 from __future__ import annotations
 
-from typing import cast
-
 import numpy as np
 from amaranth.hdl import Cat, Const, Module, Signal, Value
 from numpy.typing import NDArray
 
 from hwsim.engines.elementwise import Requant
 
-from .elementwise import ElementwiseBlock, clamped, register
+from .elementwise import ElementwiseBlock, clamped
+from .sequencer import register
 
 Int64 = NDArray[np.int64]
 #: The first of gemmlowp's two shifts.
 HIGH_MULTIPLY = 31
 
 
-class RequantBlock(ElementwiseBlock):
+class RequantBlock(ElementwiseBlock[Requant]):
     """``y = clip(round(x * multiplier[c] / 2**shift[c]) + zero_point[c], out.lo, out.hi)``.
 
     Parameters
@@ -38,7 +37,7 @@ class RequantBlock(ElementwiseBlock):
         super().__init__(params, (multiplier, params.shift_type.hi - shift, zero_point), stem)
 
     def lane(self, m: Module, advance: Value, n: int, x: Value, constants: list[Value]) -> Value:
-        p = cast(Requant, self.params)
+        p = self.params
         multiplier, alignment, zero = constants
         shift, rounding = p.shift_type.hi, p.rounding
         kinds = [p.multiplier_type, p.alignment_type, p.zero_type]

@@ -67,3 +67,11 @@ def wrapping(m: Module, enable: Value, count: int, name: str) -> Signal:
             with m.If(counter == count - 1):
                 m.d.sync += counter.eq(0)
     return counter
+
+
+def register(m: Module, enable: Value, value: Value, name: str) -> Signal:
+    """A register of the data path; it is not reset."""
+    held = Signal(Value.cast(value).shape(), name=name, reset_less=True)
+    with m.If(enable):
+        m.d.sync += held.eq(value)
+    return held

@@ -5,19 +5,18 @@
 from __future__ import annotations
 
 import numpy as np
-from amaranth.hdl import Cat, Const, Module, Signal, Value, unsigned
-from amaranth.lib import stream, wiring
-from amaranth.lib.memory import Memory
-from amaranth.lib.wiring import In, Out
+from amaranth.hdl import Cat, Const, Module, Value
 from numpy.typing import NDArray
 
 from hwsim.engines.thresholding import Thresholding
 
+from .constants import rom
 from .numbers import balanced_sum, carried, fit, lanes, number, pattern
-from .sequencer import sequencer, wrapping
+from .sequencer import register, sequencer, wrapping
+from .stream_block import StreamBlock
 
 
-class ThresholdingBlock(wiring.Component):
+class ThresholdingBlock(StreamBlock[Thresholding]):
     """The thresholding unit of a layer.
 
     Parameters
@@ -33,11 +32,8 @@ class ThresholdingBlock(wiring.Component):
     """
 
     def __init__(self, params: Thresholding, thresholds: NDArray[np.int64], stem: str) -> None:
-        self.params, self.thresholds, self.stem = params, thresholds, stem
-        super().__init__({
-            "i": In(stream.Signature(unsigned(params.word_in.bits))),
-            "o": Out(stream.Signature(unsigned(params.word_out.bits))),
-        })
+        super().__init__(params)
+        self.thresholds, self.stem = thresholds, stem
 
     def elaborate(self, platform: object) -> Module:
         p = self.params
@@ -47,14 +43,9 @@ class ThresholdingBlock(wiring.Component):
         if p.from_memory:
             words = [pattern(self.thresholds[f * p.pe:(f + 1) * p.pe].ravel().tolist(), p.threshold_type)
                      for f in range(p.folds)]
-            rom = Memory(shape=unsigned(p.pe * p.thresholds * p.threshold_type.bits), depth=p.folds, init=words,
-                         attrs={"init_file": f"{self.stem}_thresholds"})
-            m.submodules.rom = rom
-            port, held = rom.read_port(), Signal(p.word_in.bits, reset_less=True)
-            m.d.comb += [port.addr.eq(wrapping(m, control.fires, p.folds, "fold")), port.en.eq(control.advance)]
-            with m.If(control.advance):
-                m.d.sync += held.eq(x)
-            x, flat = held, lanes(port.data, p.threshold_type)
+            flat = lanes(rom(m, "thresholds", self.stem, words, p.pe * p.thresholds * p.threshold_type.bits,
+                             wrapping(m, control.fires, p.folds, "fold"), control.advance), p.threshold_type)
+            x = register(m, control.advance, x, "held")
             rows = [flat[n * p.thresholds:(n + 1) * p.thresholds] for n in range(p.pe)]
         else:
             rows = [[Const(int(t)) for t in self.thresholds[n % len(self.thresholds)]] for n in range(p.pe)]
@@ -62,8 +53,5 @@ class ThresholdingBlock(wiring.Component):
         for element, row in zip(lanes(x, p.x_type), rows, strict=True):
             value = number(element, p.x_type)
             levels.append(fit(carried(balanced_sum([Value.cast(value >= level) for level in row]), p.out_type), p.out_type))
-        result = Signal(p.word_out.bits, reset_less=True)
-        with m.If(control.advance):
-            m.d.sync += result.eq(Cat(levels))
-        m.d.comb += self.o.payload.eq(result)
+        m.d.comb += self.o.payload.eq(register(m, control.advance, Cat(levels), "result"))
         return m

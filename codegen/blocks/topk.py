@@ -6,17 +6,16 @@ that is not greater stays behind its equals, so the lowest channel of equals com
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, unsigned
-from amaranth.lib import stream, wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
 
 from hwsim.engines.topk import TopK
 
 from .numbers import encoded, lanes, shape_of
 from .sequencer import sequencer, wrapping
+from .stream_block import StreamBlock
 
 
-class TopKBlock(wiring.Component):
+class TopKBlock(StreamBlock[TopK]):
     """A sorter of k places.
 
     Parameters
@@ -28,13 +27,6 @@ class TopKBlock(wiring.Component):
     i : stream of one element
     o : stream of k indices
     """
-
-    def __init__(self, params: TopK) -> None:
-        self.params = params
-        super().__init__({
-            "i": In(stream.Signature(unsigned(params.word_in.bits))),
-            "o": Out(stream.Signature(unsigned(params.word_out.bits))),
-        })
 
     def elaborate(self, platform: object) -> Module:
         p = self.params

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Mux, Signal, unsigned
-from amaranth.lib import stream, wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.hdl import Cat, Module, Mux, Signal
 
 from hwsim.engines.width import Width
 
 from .sequencer import sequencer, wrapping
+from .stream_block import StreamBlock
 
 
-class WidthBlock(wiring.Component):
+class WidthBlock(StreamBlock[Width]):
     """A stream width converter.
 
     Parameters
@@ -22,13 +21,6 @@ class WidthBlock(wiring.Component):
     -------
     i, o : streams of lanes_in and lanes_out elements; the first element in the least significant bits
     """
-
-    def __init__(self, params: Width) -> None:
-        self.params = params
-        super().__init__({
-            "i": In(stream.Signature(unsigned(params.word_in.bits))),
-            "o": Out(stream.Signature(unsigned(params.word_out.bits))),
-        })
 
     def elaborate(self, platform: object) -> Module:
         p = self.params

@@ -19,17 +19,16 @@ from dataclasses import dataclass
 
 import numpy as np
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed, unsigned
-from amaranth.lib import stream, wiring
 from amaranth.lib.memory import Memory
-from amaranth.lib.wiring import In, Out
 
 from hwsim.engines.window import Window
 
 from .numbers import lanes, pattern, recoded
 from .sequencer import sequencer, wrapping
+from .stream_block import StreamBlock
 
 
-class WindowBlock(wiring.Component):
+class WindowBlock(StreamBlock[Window]):
     """A sliding-window unit.
 
     Parameters
@@ -40,13 +39,6 @@ class WindowBlock(wiring.Component):
     -------
     i, o : streams of lanes elements
     """
-
-    def __init__(self, params: Window) -> None:
-        self.params = params
-        super().__init__({
-            "i": In(stream.Signature(unsigned(params.word_in.bits))),
-            "o": Out(stream.Signature(unsigned(params.word_out.bits))),
-        })
 
     def elaborate(self, platform: object) -> Module:
         p = self.params

@@ -63,6 +63,11 @@ class Engine:
         raise NotImplementedError
 
     @property
+    def streams_out(self) -> int:
+        """Number of streams that it gives its words to."""
+        return 1
+
+    @property
     def schedule(self) -> Schedule | Buffer:
         """Its steps and its latency."""
         raise NotImplementedError
@@ -70,7 +75,7 @@ class Engine:
     @property
     def actions(self) -> Actions:
         """What one round of the schedule moves and computes."""
-        raise NotImplementedError
+        return Actions()
 
     @property
     def luts(self) -> int:
@@ -81,6 +86,29 @@ class Engine:
     def memory_bits(self) -> int:
         """Bits of weights and thresholds that the block stores."""
         return 0
+
+
+@dataclass(frozen=True)
+class Passing(Engine):
+    """Base of the engines whose words leave as they came.
+
+    Parameters
+    ----------
+    lanes : int
+        Elements a word.
+    type : IntType
+    """
+
+    lanes: int
+    type: IntType
+
+    @property
+    def word_in(self) -> Word:
+        return Word(self.lanes, self.type)
+
+    @property
+    def word_out(self) -> Word:
+        return Word(self.lanes, self.type)
 
 
 def rom_luts(depth: int, width: int) -> int:

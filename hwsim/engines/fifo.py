@@ -5,45 +5,29 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from intir import IntType
-
 from ..schedule import Schedule
-from .base import Actions, Engine, Word
+from .base import Passing
 
 
 @dataclass(frozen=True)
-class StreamFifo(Engine):
+class StreamFifo(Passing):
     """Parameters of one queue.
 
     Parameters
     ----------
-    lanes : int
-    type : IntType
+    lanes, type
+        Of the words.
     depth : int
         Words it holds, at least 2 so that a word can enter and leave in every cycle.
     """
 
     kind: ClassVar[str] = "fifo"
 
-    lanes: int
-    type: IntType
     depth: int
-
-    @property
-    def word_in(self) -> Word:
-        return Word(self.lanes, self.type)
-
-    @property
-    def word_out(self) -> Word:
-        return Word(self.lanes, self.type)
 
     @property
     def schedule(self) -> Schedule:
         raise TypeError("a queue has no schedule; the simulator treats it by its depth")
-
-    @property
-    def actions(self) -> Actions:
-        return Actions()
 
     @property
     def luts(self) -> int:

@@ -5,45 +5,33 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from intir import IntType
-
 from ..schedule import Schedule
-from .base import Actions, Engine, Word
+from .base import Passing
 
 
 @dataclass(frozen=True)
-class Fork(Engine):
+class Fork(Passing):
     """Parameters of one fork.
 
     Parameters
     ----------
-    lanes : int
-    type : IntType
+    lanes, type
+        Of the words.
     outputs : int
         Streams that it makes, 2 or more.
     """
 
     kind: ClassVar[str] = "fork"
 
-    lanes: int
-    type: IntType
     outputs: int
 
     @property
-    def word_in(self) -> Word:
-        return Word(self.lanes, self.type)
-
-    @property
-    def word_out(self) -> Word:
-        return Word(self.lanes, self.type)
+    def streams_out(self) -> int:
+        return self.outputs
 
     @property
     def schedule(self) -> Schedule:
         raise TypeError("a fork has no schedule; the simulator treats it by its rule")
-
-    @property
-    def actions(self) -> Actions:
-        return Actions()
 
     @property
     def luts(self) -> int:

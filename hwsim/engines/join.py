@@ -139,9 +139,5 @@ class Concat(Engine):
         return Schedule(which[:, None] == np.arange(len(self.counts)), which >= 0, 1)
 
     @property
-    def actions(self) -> Actions:
-        return Actions()
-
-    @property
     def luts(self) -> int:
         return self.word_out.bits * -(-len(self.counts) // 3) + 2 * max(self.counts).bit_length() + 4

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import ClassVar
-
-import numpy as np
 
 from intir import IntType
 
-from ..schedule import Schedule
-from .base import Actions, Engine, Word, rom_luts
+from .base import Actions, rom_luts
+from .elementwise import Elementwise
 
 
 @dataclass(frozen=True)
-class Thresholding(Engine):
+class Thresholding(Elementwise):
     """Parameters of one thresholding unit.
 
     Parameters
@@ -35,37 +32,14 @@ class Thresholding(Engine):
 
     kind: ClassVar[str] = "thresholding"
 
-    channels: int
-    pe: int
-    x_type: IntType
-    out_type: IntType
     thresholds: int
     common: bool
     threshold_type: IntType
 
     @property
-    def folds(self) -> int:
-        """Steps per round."""
-        return self.channels // self.pe
-
-    @property
     def from_memory(self) -> bool:
         """Whether thresholds are read from a memory, step by step."""
         return not self.common and self.folds > 1
-
-    @property
-    def word_in(self) -> Word:
-        return Word(self.pe, self.x_type)
-
-    @property
-    def word_out(self) -> Word:
-        return Word(self.pe, self.out_type)
-
-    @cached_property
-    def schedule(self) -> Schedule:
-        """A word in and a word out every cycle; latency 1, or 2 where thresholds come from a memory."""
-        every = np.ones(self.folds, np.bool_)
-        return Schedule(every, every, 2 if self.from_memory else 1)
 
     @property
     def actions(self) -> Actions:

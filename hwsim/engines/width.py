@@ -11,7 +11,7 @@ import numpy as np
 from intir import IntType
 
 from ..schedule import Schedule
-from .base import Actions, Engine, Word
+from .base import Engine, Word
 
 
 @dataclass(frozen=True)
@@ -55,10 +55,6 @@ class Width(Engine):
         """`ratio` steps: the narrow side moves a word in each, the wide side in the last (out) or the first (in)."""
         step, every = np.arange(self.ratio), np.ones(self.ratio, np.bool_)
         return Schedule(every, step == self.ratio - 1, 1) if self.widens else Schedule(step == 0, every, 1)
-
-    @property
-    def actions(self) -> Actions:
-        return Actions()
 
     @property
     def luts(self) -> int:

@@ -129,21 +129,21 @@ class Layer(ABC):
         return self.graph.ranges[value]
 
     @property
-    @abstractmethod
     def out_type(self) -> IntType:
         """Elements of its output, as they travel."""
+        return plain(self.graph.values[self.value].type)
 
-    @abstractmethod
     def pe_choices(self) -> list[int]:
         """Elements of the output that may be computed at a time, ascending."""
+        return divisors(self.shape[-1])
 
     def simd_choices(self) -> list[int]:
         """Inputs that may be summed at a time, ascending."""
         return [1]
 
-    @abstractmethod
     def cycles(self, entry: LayerPlan) -> int:
         """Least clock cycles per frame of a folding."""
+        return self.elements // entry.pe
 
     @property
     def operations(self) -> int:
@@ -154,9 +154,9 @@ class Layer(ABC):
         """Estimated LUTs of a folding, to choose between foldings."""
         return entry.pe
 
-    @abstractmethod
     def lanes_in(self, entry: LayerPlan) -> tuple[int, ...]:
         """Lanes that it takes from each of its inputs."""
+        return (entry.pe,) * len(self.sources)
 
     @abstractmethod
     def build(self, builder: Builder, entry: LayerPlan, flows: list[Flow]) -> Flow:

@@ -10,7 +10,7 @@ from intir import Graph, IntType, Node, TopK
 from ..engines.argmax import Argmax
 from ..engines.topk import TopK as Sorter
 from ..plan import LayerPlan
-from .base import Builder, Flow, Layer, divisors, makes, plain
+from .base import Builder, Flow, Layer, divisors, makes
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,18 +25,11 @@ class ArgmaxLayer(Layer):
         """Compared."""
         return self.shape_in[-1]
 
-    @property
-    def out_type(self) -> IntType:
-        return plain(self.graph.values[self.value].type)
-
     def pe_choices(self) -> list[int]:
         return divisors(self.channels)
 
     def cycles(self, entry: LayerPlan) -> int:
         return self.elements * (self.channels // entry.pe)
-
-    def lanes_in(self, entry: LayerPlan) -> tuple[int, ...]:
-        return (entry.pe,)
 
     def build(self, builder: Builder, entry: LayerPlan, flows: list[Flow]) -> Flow:
         engine = Argmax(self.channels, entry.pe, flows[0].word.type, self.out_type)
@@ -55,10 +48,6 @@ class TopkLayer(Layer):
 
     engine: ClassVar[str] = "topk"
     pe_counts: ClassVar[str] = "places"
-
-    @property
-    def out_type(self) -> IntType:
-        return plain(self.graph.values[self.value].type)
 
     def pe_choices(self) -> list[int]:
         return [self.shape[-1]]

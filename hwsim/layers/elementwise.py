@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar, Generic, TypeVar, cast
 
 import numpy as np
 
@@ -15,20 +15,22 @@ from ..engines import elementwise as engines
 from ..engines.base import Engine
 from ..engines.thresholding import Thresholding
 from ..plan import LayerPlan
-from .base import Builder, Flow, Int64, Layer, divisors, makes, plain
+from .base import Builder, Flow, Int64, Layer, divisors, makes
 from .product import clamped
+
+AnyOp = TypeVar("AnyOp", bound=Op)
 
 
 @dataclass(frozen=True, eq=False)
-class ElementwiseLayer(Layer):
+class ElementwiseLayer(Layer, Generic[AnyOp]):
     """One node, one block: `pe` elements in, `pe` elements out in every cycle."""
 
     pe_counts: ClassVar[str] = "elements"
 
     @property
-    def op(self) -> Op:
+    def op(self) -> AnyOp:
         """The operation."""
-        return self.nodes[0].op
+        return cast(AnyOp, self.nodes[0].op)  # `layer_of` makes no others
 
     @property
     @abstractmethod
@@ -43,12 +45,6 @@ class ElementwiseLayer(Layer):
     def pe_choices(self) -> list[int]:
         return divisors(self.channels)
 
-    def cycles(self, entry: LayerPlan) -> int:
-        return self.elements // entry.pe
-
-    def lanes_in(self, entry: LayerPlan) -> tuple[int, ...]:
-        return (entry.pe,)
-
     @abstractmethod
     def unit(self, entry: LayerPlan, x_type: IntType) -> tuple[Engine, dict[str, Int64]]:
         """The block and its constants."""
@@ -61,88 +57,66 @@ class ElementwiseLayer(Layer):
         return builder.block(self.engine, engine, flows, self.elements // entry.pe, self.elements // self.channels, **constants)
 
 
-class ThresholdLayer(ElementwiseLayer):
+class ThresholdLayer(ElementwiseLayer[Threshold]):
     """A Threshold that no product takes along."""
 
     engine: ClassVar[str] = "thresholding"
 
     @property
-    def threshold(self) -> Threshold:
-        """The operation."""
-        assert isinstance(self.op, Threshold)  # `layer_of` makes no others
-        return self.op
-
-    @property
     def rows(self) -> int:
-        return len(self.threshold.thresholds)
+        return len(self.op.thresholds)
 
     @property
     def out_type(self) -> IntType:
-        return self.threshold.out
+        return self.op.out
 
     def unit(self, entry: LayerPlan, x_type: IntType) -> tuple[Engine, dict[str, Int64]]:
         bounds = self.range(self.sources[0])
         common = self.rows == 1
         lo, hi = (bounds.lo.min(keepdims=True), bounds.hi.max(keepdims=True)) if common else (bounds.lo, bounds.hi)
-        rows = clamped(self.threshold, lo, hi)
+        rows = clamped(self.op, lo, hi)
         kind = IntType(min(x_type.lo, int(rows.min())), max(x_type.hi, int(rows.max())))
         return Thresholding(self.channels, entry.pe, x_type, self.out_type, rows.shape[1], common, kind), {"thresholds": rows}
 
 
-class RequantLayer(ElementwiseLayer):
+class RequantLayer(ElementwiseLayer[Requant]):
     """A Requant."""
 
     engine: ClassVar[str] = "requant"
 
     @property
-    def requant(self) -> Requant:
-        """The operation."""
-        assert isinstance(self.op, Requant)  # `layer_of` makes no others
-        return self.op
-
-    @property
     def rows(self) -> int:
-        return _rows(self.requant.multiplier, self.requant.shift, self.requant.zero_point)
+        return _rows(self.op.multiplier, self.op.shift, self.op.zero_point)
 
     @property
     def out_type(self) -> IntType:
-        return self.requant.out
+        return self.op.out
 
     def unit(self, entry: LayerPlan, x_type: IntType) -> tuple[Engine, dict[str, Int64]]:
-        op = self.requant
+        op = self.op
         constants = {"multiplier": op.multiplier, "shift": op.shift, "zero_point": op.zero_point}
         engine = engines.Requant(self.channels, entry.pe, x_type, self.out_type, _span(op.multiplier), _span(op.shift),
                                  _span(op.zero_point), op.rounding)
         return engine, _spread(constants, self.rows)
 
 
-class ScaleLayer(ElementwiseLayer):
+class ScaleLayer(ElementwiseLayer[ScaleChannels]):
     """A ScaleChannels."""
 
     engine: ClassVar[str] = "scale"
 
     @property
-    def scale(self) -> ScaleChannels:
-        """The operation."""
-        assert isinstance(self.op, ScaleChannels)  # `layer_of` makes no others
-        return self.op
-
-    @property
     def rows(self) -> int:
-        return _rows(self.scale.multiplier, self.scale.offset)
-
-    @property
-    def out_type(self) -> IntType:
-        return plain(self.graph.values[self.value].type)
+        return _rows(self.op.multiplier, self.op.offset)
 
     def unit(self, entry: LayerPlan, x_type: IntType) -> tuple[Engine, dict[str, Int64]]:
-        constants = {"multiplier": self.scale.multiplier, "offset": self.scale.offset}
-        engine = engines.Scale(self.channels, entry.pe, x_type, self.out_type, _span(self.scale.multiplier),
-                               _span(self.scale.offset))
+        constants = {"multiplier": self.op.multiplier, "offset": self.op.offset}
+        engine = engines.Scale(self.channels, entry.pe, x_type, self.out_type, _span(self.op.multiplier),
+                               _span(self.op.offset))
         return engine, _spread(constants, self.rows)
 
 
-class ClipLayer(ElementwiseLayer):
+class ClipLayer(ElementwiseLayer[Clip]):
     """A Clip."""
 
     engine: ClassVar[str] = "clip"
@@ -151,36 +125,21 @@ class ClipLayer(ElementwiseLayer):
     def rows(self) -> int:
         return 1
 
-    @property
-    def out_type(self) -> IntType:
-        return plain(self.graph.values[self.value].type)
-
     def unit(self, entry: LayerPlan, x_type: IntType) -> tuple[Engine, dict[str, Int64]]:
-        assert isinstance(self.op, Clip)  # `layer_of` makes no others
         return engines.Clip(self.channels, entry.pe, x_type, self.out_type, self.op.lo, self.op.hi), {}
 
 
-class LookupLayer(ElementwiseLayer):
+class LookupLayer(ElementwiseLayer[Lookup]):
     """A Lookup."""
 
     engine: ClassVar[str] = "lookup"
 
     @property
-    def lookup(self) -> Lookup:
-        """The operation."""
-        assert isinstance(self.op, Lookup)  # `layer_of` makes no others
-        return self.op
-
-    @property
     def rows(self) -> int:
-        return len(self.lookup.table)
-
-    @property
-    def out_type(self) -> IntType:
-        return plain(self.graph.values[self.value].type)
+        return len(self.op.table)
 
     def unit(self, entry: LayerPlan, x_type: IntType) -> tuple[Engine, dict[str, Int64]]:
-        op = self.lookup
+        op = self.op
         values = np.arange(x_type.lo, x_type.hi + 1, x_type.step)
         index = np.clip((values - op.domain.lo) // op.domain.step, 0, op.domain.levels - 1)  # values outside never come
         table = np.clip(op.table[:, index], self.out_type.lo, self.out_type.hi)
@@ -199,7 +158,7 @@ def _spread(constants: dict[str, Int64], rows: int) -> dict[str, Int64]:
     return {name: np.broadcast_to(values, (rows,)) for name, values in constants.items()}
 
 
-_LAYERS: Sequence[tuple[type[Op], type[ElementwiseLayer]]] = (
+_LAYERS: Sequence[tuple[type[Op], type[ElementwiseLayer[Any]]]] = (
     (Threshold, ThresholdLayer), (Requant, RequantLayer), (ScaleChannels, ScaleLayer), (Clip, ClipLayer), (Lookup, LookupLayer),
 )
 

@@ -34,16 +34,6 @@ class ArithmeticLayer(Layer):
     swapped: bool = False
     repeat: str = "none"
 
-    @property
-    def out_type(self) -> IntType:
-        return plain(self.graph.values[self.value].type)
-
-    def pe_choices(self) -> list[int]:
-        return divisors(self.shape[-1])
-
-    def cycles(self, entry: LayerPlan) -> int:
-        return self.elements // entry.pe
-
     def lanes_in(self, entry: LayerPlan) -> tuple[int, ...]:
         lanes = (entry.pe, 1 if self.repeat == "channels" else entry.pe)
         return lanes[::-1] if self.swapped else lanes
@@ -105,12 +95,6 @@ class ConcatLayer(Layer):
     def pe_choices(self) -> list[int]:
         return divisors(math.gcd(*(shape[-1] for shape in self.sizes)))
 
-    def cycles(self, entry: LayerPlan) -> int:
-        return self.elements // entry.pe
-
-    def lanes_in(self, entry: LayerPlan) -> tuple[int, ...]:
-        return (entry.pe,) * len(self.sources)
-
     def build(self, builder: Builder, entry: LayerPlan, flows: list[Flow]) -> Flow:
         counts = tuple(math.prod(shape[self.axis:]) // entry.pe for shape in self.sizes)
         engine = join.Concat(entry.pe, counts, tuple(flow.word.type for flow in flows), self.out_type)
@@ -133,15 +117,6 @@ class PermuteLayer(Layer):
     @property
     def out_type(self) -> IntType:
         return self.x_types[0]
-
-    def pe_choices(self) -> list[int]:
-        return divisors(self.shape[-1])
-
-    def cycles(self, entry: LayerPlan) -> int:
-        return self.elements // entry.pe
-
-    def lanes_in(self, entry: LayerPlan) -> tuple[int, ...]:
-        return (entry.pe,)
 
     def build(self, builder: Builder, entry: LayerPlan, flows: list[Flow]) -> Flow:
         op = self.nodes[0].op

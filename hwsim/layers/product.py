@@ -108,26 +108,27 @@ class ProductLayer(Layer):
         return (self.window_lanes(entry.simd) if self.is_windowed else entry.simd,)
 
     def build(self, builder: Builder, entry: LayerPlan, flows: list[Flow]) -> Flow:
-        assert entry.simd is not None
-        (flow,) = flows
-        op = self.op
-        if self.is_windowed:
-            assert not isinstance(op, (MatMul, L1MatMul))
-            height, width, _ = self.shape_in
-            size = (height, width, self.channels // flow.word.lanes, flow.word.lanes, flow.word.type)
-            kernel = op.weights.shape[:2]
-            if isinstance(op, ConvTranspose2d):
-                window = Window.transposed(*size, kernel=kernel, stride=op.stride, dilation=op.dilation, pads=op.pads,
-                                           extra=op.extra)
-            else:
-                window = Window.convolution(*size, kernel=kernel, stride=op.stride, dilation=op.dilation, pads=op.pads,
-                                            pad_value=op.pad_value)
-            flow = builder.block("window", window, [flow], self.rounds * self.inputs // flow.word.lanes, 1)
-            flow = builder.converted(flow, entry.simd)
+        flow = self.windowed(builder, entry, flows[0])
         engine, rows = self.unit(entry, builder.family, flow.word.type)
         constants = {} if rows is None else {"thresholds": rows}
-        return builder.block("mvu", engine, [flow], self.rounds * self.outputs // entry.pe, self.rounds, weights=self.weights,
-                             **constants)
+        return builder.block(self.engine, engine, [flow], self.elements // entry.pe, self.rounds, weights=self.weights, **constants)
+
+    def windowed(self, builder: Builder, entry: LayerPlan, flow: Flow) -> Flow:
+        """The stream of vectors that the unit takes, behind a window unit where there has to be one."""
+        assert entry.simd is not None
+        op = self.op
+        if isinstance(op, (MatMul, L1MatMul)) or not self.is_windowed:
+            return flow
+        height, width, _ = self.shape_in
+        size = (height, width, self.channels // flow.word.lanes, flow.word.lanes, flow.word.type)
+        kernel = op.weights.shape[:2]
+        if isinstance(op, ConvTranspose2d):
+            window = Window.transposed(*size, kernel=kernel, stride=op.stride, dilation=op.dilation, pads=op.pads, extra=op.extra)
+        else:
+            window = Window.convolution(*size, kernel=kernel, stride=op.stride, dilation=op.dilation, pads=op.pads,
+                                        pad_value=op.pad_value)
+        flow = builder.block("window", window, [flow], self.rounds * self.inputs // flow.word.lanes, 1)
+        return builder.converted(flow, entry.simd)
 
     @property
     def operations(self) -> int:
@@ -177,21 +178,15 @@ class DepthwiseLayer(ProductLayer):
     def lanes_in(self, entry: LayerPlan) -> tuple[int, ...]:
         return (entry.pe,)
 
-    def luts(self, entry: LayerPlan) -> int:
-        return self._unit(entry, "generic", self.x_types[0])[0].luts
-
-    def build(self, builder: Builder, entry: LayerPlan, flows: list[Flow]) -> Flow:
+    def windowed(self, builder: Builder, entry: LayerPlan, flow: Flow) -> Flow:
         op = self.op
         assert isinstance(op, Conv2d)  # `product` makes no others
         height, width, channels = self.shape_in
-        window = Window.depthwise(height, width, channels // entry.pe, entry.pe, flows[0].word.type, kernel=op.weights.shape[:2],
+        window = Window.depthwise(height, width, channels // entry.pe, entry.pe, flow.word.type, kernel=op.weights.shape[:2],
                                   stride=op.stride, dilation=op.dilation, pads=op.pads, pad_value=op.pad_value)
-        flow = builder.block("window", window, flows, self.rounds * self.inputs * channels // entry.pe, 1)
-        engine, rows = self._unit(entry, builder.family, flow.word.type)
-        constants = {} if rows is None else {"thresholds": rows}
-        return builder.block("vvu", engine, [flow], self.elements // entry.pe, self.rounds, weights=self.weights, **constants)
+        return builder.block("window", window, [flow], self.rounds * self.inputs * channels // entry.pe, 1)
 
-    def _unit(self, entry: LayerPlan, family: str, x_type: IntType) -> tuple[Mvu, Int64 | None]:
+    def unit(self, entry: LayerPlan, family: str, x_type: IntType) -> tuple[Mvu, Int64 | None]:
         bounds = self.range(self.nodes[0].output)
         return self.compared(Vvu(self.inputs, self.outputs, entry.pe, 1, x_type, IntType.of(self.weights), bounds.type, 0,
                                  bounds.type, self.out_type, family))

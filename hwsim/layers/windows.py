@@ -43,15 +43,9 @@ class PoolLayer(Layer):
             return self.x_types[0]
         return plain(self.graph.values[self.value].type)
 
-    def pe_choices(self) -> list[int]:
-        return divisors(self.channels)
-
     def cycles(self, entry: LayerPlan) -> int:
         words = self.channels // entry.pe
         return max(self.positions * self.taps, math.prod(self.shape_in[:-1])) * words
-
-    def lanes_in(self, entry: LayerPlan) -> tuple[int, ...]:
-        return (entry.pe,)
 
     def build(self, builder: Builder, entry: LayerPlan, flows: list[Flow]) -> Flow:
         (flow,) = flows
@@ -103,9 +97,6 @@ class MoveLayer(Layer):
 
     def cycles(self, entry: LayerPlan) -> int:
         return max(self.elements, math.prod(self.shape_in)) // entry.pe
-
-    def lanes_in(self, entry: LayerPlan) -> tuple[int, ...]:
-        return (entry.pe,)
 
     def build(self, builder: Builder, entry: LayerPlan, flows: list[Flow]) -> Flow:
         return builder.block("window", self._window(entry, flows[0].word.type), flows, self.elements // entry.pe, 1)

@@ -20,7 +20,7 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
-from intir import HostStep, ScaleChannels, Threshold
+from intir import HostStep, Requant, ScaleChannels, Threshold
 from intir.ranges import Range
 from intir.types import IntType
 
@@ -191,12 +191,7 @@ def _step_node(ctx: Context, act: Act, steps: Steps, table: Table) -> Act:
         slopes = [Fraction(column.slope or 0) * chosen.per_level for column in table.columns]
         found = requant(table.thresholds, chosen.type, slopes, proven)
     if found is not None:
-        scaler, op = found
-        multipliers = op.multiplier
-        if scaler is not None:
-            name, multipliers = ctx.emit(scaler, [name], act.trail, "ScaleChannels in front of a Requant"), scaler.multiplier
-        name = ctx.emit(op, [name], act.trail, f"Requant, multipliers up to {multipliers.max()}, shifts up to {op.shift.max()}, "
-                        f"from {proven.type} to {chosen.type}")
+        name = requantized(ctx, name, *found, act.trail)
     else:
         rows = table.thresholds
         if len(rows) > 1 and bool((rows == rows[0]).all()):
@@ -206,6 +201,15 @@ def _step_node(ctx: Context, act: Act, steps: Steps, table: Table) -> Act:
                         f"Threshold, {rows.shape[1]} {channels}, from {proven.type} to {chosen.type}")
     scale, offset = chosen.meaning(table.levels, steps.scale, steps.offset)
     return fresh(name, act.carrier.shape, act.where, scale, offset)
+
+
+def requantized(ctx: Context, name: str, scaler: ScaleChannels | None, op: Requant, trail: tuple[str, ...]) -> str:
+    """Add what the search for a Requant found; returns its value's name."""
+    kind, multipliers = ctx.range(name).type, op.multiplier
+    if scaler is not None:
+        name, multipliers = ctx.emit(scaler, [name], trail, "ScaleChannels in front of a Requant"), scaler.multiplier
+    note = f"Requant, multipliers up to {multipliers.max()}, shifts up to {op.shift.max()}, from {kind} to {op.out}"
+    return ctx.emit(op, [name], trail, note)
 
 
 def _host_input(ctx: Context, act: Act, steps: Steps) -> Act:

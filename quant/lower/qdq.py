@@ -1,83 +1,35 @@
 """QuantizeLinear and DequantizeLinear: QDQ and QCDQ models, in exact arithmetic.
 
-QuantizeLinear rounds half to even, then adds the zero point, then saturates (QONNX's Quant adds before it rounds).  It
-stays open, as a function on the chain, so that a Clip behind it (QCDQ: fewer than 8 bits) narrows its range for free;
-DequantizeLinear, or any operator that wants integers, closes it.
+QuantizeLinear rounds half to even, then adds the zero point, then saturates (QONNX's Quant adds before it rounds): a
+rounding and a clip on the chain (`rounding`), so that a Clip behind it (QCDQ: fewer than 8 bits) narrows its range for
+free; DequantizeLinear, or any operator that wants integers, closes it.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
 import numpy as np
 from onnx import helper
 
-from .chain import ALL, NONE, Clip, Function, Half
+from .chain import Clip
 from .close import close
 from .context import Context
 from .errors import LoweringError
 from .exact import ONE, ZERO, Param, filled, objects
 from .node import OnnxNode, folds, lowers
 from .quantizers import scale_of
+from .rounding import Rounded, is_rounded, rounded
 from .semantics import Output
-from .steps import ROUNDINGS, Steps
 from .tensors import Act, Const, Shape, Source
 
 
-class Quantized(Function):
-    """``saturate(round(x / scale) + zero)`` to low .. high: params scale, zero, low, high."""
-
-    def direction(self, *constants: Any) -> int:
-        return 1 if constants[0] > 0 else -1
-
-    def at(self, x: Fraction, *constants: Any) -> Fraction:
-        scale, zero, low, high = constants
-        return Fraction(min(max(round(x / scale) + zero, low), high))
-
-    def inverse(self, half: Half, *constants: Any) -> Half:
-        scale, zero, low, high = constants
-        if half.kind in ("all", "none"):
-            return half
-        if half.kind in ("le", "lt"):
-            rest = self.inverse(Half("gt" if half.kind == "le" else "ge", half.bound), *constants)
-            return {"all": NONE, "none": ALL, "ge": Half("lt", rest.bound), "gt": Half("le", rest.bound),
-                    "le": Half("gt", rest.bound), "lt": Half("ge", rest.bound)}[rest.kind]
-        level = int(-(-half.bound // 1)) + int(half.kind == "gt" and half.bound.denominator == 1)
-        if level <= low:
-            return ALL
-        if level > high:
-            return NONE
-        rule = ROUNDINGS["ROUND"](level - int(zero))
-        kind = rule.kind if scale > 0 else {"ge": "le", "gt": "lt"}[rule.kind]
-        return Half(kind, rule.bound * scale)
-
-
-def closed(ctx: Context, act: Act) -> Act:
-    """Close the Quantized at the end of a chain, or the Quantized and the Clips behind it, to integers."""
-    chain = list(act.chain)
-    clips = []
-    while chain and isinstance(chain[-1], Clip):
-        clips.append(chain.pop())
-    if not chain or not isinstance(chain[-1], Quantized):
-        return act
-    scale, zero, low, high = chain.pop().params
-    for clip in reversed(clips):
-        bounds = [None if one is None else Fraction(one) for param in clip.params for one in param.ravel()]
-        if len(bounds) != 2 or any(one is not None and one.denominator != 1 for one in bounds):
-            return act
-        least, most = bounds
-        low = low if least is None else objects([max(one, least) for one in low.ravel()], low.shape)
-        high = high if most is None else objects([min(one, most) for one in high.ravel()], high.shape)
-    if low.size != 1 or high.size != 1 or low.item() >= high.item():
-        raise LoweringError("its clip leaves a single level, or differs between channels; use one clip with two levels or more")
-    rank, lo, hi = len(act.shape), int(low.item()), int(high.item())
-    zeros = sorted({int(one) for one in zero.ravel()})
-    group = objects([zeros.index(int(one)) for one in zero.ravel()], zero.shape)
-    bounds_of = [[ROUNDINGS["ROUND"](q - one) for q in range(lo + 1, hi + 1)] for one in zeros]
-    steps = Steps(objects(ONE / scale), filled(ZERO, rank), lo, bounds_of, group, filled(ONE, rank), filled(ZERO, rank))
-    return close(ctx, replace(act, chain=tuple(chain)), steps)
+def quantized(act: Act, scale: Param, zero: Param, low: int, high: int) -> Act:
+    """``saturate(round(x / scale) + zero)``, half to even, as integers from low to high."""
+    rank = len(act.shape)
+    rounded = act.linear(objects(ONE / scale), filled(ZERO, rank)).then(Rounded((zero,)))
+    return rounded.then(Clip((filled(Fraction(low), rank), filled(Fraction(high), rank))))
 
 
 def _per_axis(node: OnnxNode, shape: Shape) -> tuple[Param, Param, np.dtype[Any] | None]:
@@ -105,14 +57,13 @@ def _quantize(ctx: Context, node: OnnxNode) -> Act:
     act = node.act()
     scale, zero, dtype = _per_axis(node, act.shape)
     low, high = _bounds(node, dtype)
-    rank = len(act.shape)
     if not ctx.semantics.is_exact and isinstance(act.carrier, Source):
         if scale.size != 1 or zero.size != 1 or act.chain:
             raise LoweringError("it quantizes the network's input with a scale per channel, or behind other operators; under a "
                                 "runtime's semantics the input needs one QuantizeLinear with one scale")
         out = Output(np.float32(scale.item()), int(zero.item()), low, high, low < 0)
-        return close(ctx, act, ctx.semantics.input_steps(out, rank))
-    return act.then(Quantized((scale, zero, filled(low, rank), filled(high, rank))))
+        return close(ctx, act, ctx.semantics.input_steps(out, len(act.shape)))
+    return quantized(act, scale, zero, low, high)
 
 
 def _bounds(node: OnnxNode, dtype: np.dtype[Any] | None) -> tuple[int, int]:
@@ -140,7 +91,9 @@ def _quantize_const(node: OnnxNode) -> Const:
 
 @lowers("DequantizeLinear")
 def _dequantize(ctx: Context, node: OnnxNode) -> Act:
-    act = closed(ctx, node.act())
+    act = node.act()
+    while is_rounded(act):
+        act = rounded(ctx, act)
     scale, zero, _ = _per_axis(node, act.shape)
     return act.linear(scale, objects(-zero * scale))
 

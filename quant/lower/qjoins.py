@@ -14,7 +14,7 @@ from intir import Add, Lookup, ScaleChannels
 from intir.types import IntType
 
 from .chain import TABULATED, Function, Half
-from .close import close
+from .close import close, requantized
 from .context import Context
 from .errors import LoweringError
 from .exact import ONE, ZERO, Ints, filled
@@ -237,11 +237,7 @@ def summed(ctx: Context, node: OnnxNode, acts: list[Act], reach: list[Ints], sid
     line = requant_between([(np.array(below) - shift, np.array(above) - shift, unit, kind)], IntType(out.low, out.high)) \
         if offset.denominator == 1 else None
     if line is not None:
-        scaler, op = line
-        trail = (node.name,)
-        if scaler is not None:
-            name = ctx.emit(scaler, [name], trail, "ScaleChannels in front of a Requant")
-        name = ctx.emit(op, [name], trail, f"Requant, shifts up to {op.shift.max()}, from {kind} to {op.out}")
+        name = requantized(ctx, name, *line, (node.name,))
         return fresh(name, ctx.builder.values[name].shape, where)
     steps = Steps(filled(unit, rank), filled(ZERO, rank), out.low, [[Half("ge", unit * one) for one in above]], filled(0, rank),
                   filled(ONE, rank), filled(ZERO, rank))

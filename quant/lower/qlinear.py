@@ -20,7 +20,7 @@ from .context import Context
 from .errors import LoweringError
 from .exact import ONE, ZERO, Ints, filled, fractions, objects
 from .node import HANDLERS, OnnxNode, lowers
-from .qdq import Quantized
+from .qdq import quantized
 from .realise import integers_of
 from .semantics import F32, INT32, Output, steps_of
 from .tensors import Act, Const, Tensor
@@ -258,8 +258,7 @@ def _exact(ctx: Context, node: OnnxNode, parts: Operands) -> Act:
     if parts.out is None:
         return act
     out, rank = parts.out, len(act.shape)
-    return act.then(Quantized(tuple(filled(Fraction(one), rank) for one in
-                                    (Fraction(float(out.scale)), out.zero, out.low, out.high))))
+    return quantized(act, filled(Fraction(float(out.scale)), rank), filled(out.zero, rank), out.low, out.high)
 
 
 @lowers(*FLOAT_FORMS)

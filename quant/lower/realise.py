@@ -23,7 +23,6 @@ from .exact import ONE, ZERO, Param, collapse, objects, rational_gcd
 from .inputs import canonical
 from .layout import MAX_ELEMENTS, element_wise, in_own_layout, own_shape
 from .oneint import is_joined, made_apart
-from .qdq import Quantized, closed
 from .rounding import is_rounded, rounded
 from .tensors import Act, Carrier, fresh, per_channel, spread, straight
 
@@ -37,8 +36,6 @@ def integers_of(ctx: Context, act: Act, *, even: bool = True) -> Act:
         act = made_apart(act)
     while is_rounded(act):
         act = rounded(ctx, act)
-    if any(isinstance(function, Quantized) for function in act.chain):
-        act = closed(ctx, act)
     act = ctx.settled(act)
     chain, act = act.chain, replace(act, chain=())
     for function in chain:

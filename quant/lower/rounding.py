@@ -1,4 +1,5 @@
-"""Round, Floor and Ceil: quantizers that someone wrote out, as ``Mul(Clip(Round(Div(x, s)), lo, hi), s)``.
+"""Roundings on the chain: of QuantizeLinear (`qdq`), and Round, Floor and Ceil, of which someone wrote a quantizer, as
+``Mul(Clip(Round(Div(x, s)), lo, hi), s)``.
 
 The rounding stays open, as a function on the chain; a quantizer behind it follows it through.  An operator that wants
 integers closes it to the levels that occur, of which the clips behind it leave those between their bounds.
@@ -16,7 +17,7 @@ from .close import close
 from .columns import extent
 from .context import Context
 from .errors import LoweringError
-from .exact import ONE, ZERO, filled
+from .exact import ONE, ZERO, filled, objects
 from .node import OnnxNode, lowers
 from .quantizers import round_exactly
 from .steps import ROUNDINGS, Steps
@@ -28,7 +29,13 @@ MAX_LEVELS = 2**16
 
 @dataclass(frozen=True, eq=False)
 class Rounded(Function):
-    """The nearest integer (half to even), the one below, or the one above: `mode` as QONNX names it."""
+    """The nearest integer (half to even), the one below, or the one above, plus a zero point, the only param.
+
+    Parameters
+    ----------
+    mode : str
+        As QONNX names it.
+    """
 
     mode: str = "ROUND"
 
@@ -36,21 +43,22 @@ class Rounded(Function):
         return 1
 
     def at(self, x: Fraction, *constants: Any) -> Fraction:
-        return Fraction(round_exactly(x, self.mode))
+        return Fraction(round_exactly(x, self.mode) + constants[0])
 
     def inverse(self, half: Half, *constants: Any) -> Half:
         if half.kind in ("all", "none"):
             return half
         if half.kind in ("le", "lt"):
-            rest = self.inverse(Half("gt" if half.kind == "le" else "ge", half.bound))
+            rest = self.inverse(Half("gt" if half.kind == "le" else "ge", half.bound), *constants)
             return {"all": NONE, "none": ALL, "ge": Half("lt", rest.bound), "gt": Half("le", rest.bound)}[rest.kind]
         level = math.ceil(half.bound) + int(half.kind == "gt" and half.bound.denominator == 1)
-        return ROUNDINGS[self.mode](level)
+        return ROUNDINGS[self.mode](level - int(constants[0]))
 
 
 @lowers(*_MODES)
 def _round(ctx: Context, node: OnnxNode) -> Act:
-    return node.act().then(Rounded((), _MODES[node.op_type]))
+    act = node.act()
+    return act.then(Rounded((filled(ZERO, len(act.shape)),), _MODES[node.op_type]))
 
 
 def is_rounded(act: Act) -> bool:
@@ -72,9 +80,10 @@ def rounded(ctx: Context, act: Act) -> Act:
     before = replace(act, chain=act.chain[:position])
     bottom, top, later = _between_clips(later)
     low, high = bottom, top
-    if not (isinstance(act.carrier, Source) and act.carrier.spec is None):
+    zero, rank = function.params[0], len(act.shape)
+    if (low is None or high is None) and not (isinstance(act.carrier, Source) and act.carrier.spec is None):
         least, most = extent(ctx, before)
-        ends = [math.floor(least), math.ceil(most)]
+        ends = [math.floor(least + min(zero.ravel())), math.ceil(most + max(zero.ravel()))]
         ends = [end if bottom is None else max(end, bottom) for end in ends]
         low, high = (end if top is None else min(end, top) for end in ends)
         if low == high:  # a quantizer has two levels; the other one lies where it is not reached
@@ -83,10 +92,11 @@ def rounded(ctx: Context, act: Act) -> Act:
         what = "any integer" if low is None or high is None else f"{high - low + 1} integers"
         raise LoweringError(f"it rounds to {what}; clip the rounded values to at most {MAX_LEVELS} levels before anything else "
                             "reads them")
-    rank = len(act.shape)
-    one, zero = filled(ONE, rank), filled(ZERO, rank)
-    bounds = [ROUNDINGS[function.mode](level) for level in range(low + 1, high + 1)]
-    made = close(ctx, before, Steps(one, zero, low, [bounds], filled(0, rank), one, zero))
+    zeros = sorted({int(one) for one in zero.ravel()})
+    bounds = [[ROUNDINGS[function.mode](level - one) for level in range(low + 1, high + 1)] for one in zeros]
+    group = objects([zeros.index(int(one)) for one in zero.ravel()], zero.shape)
+    one, none = filled(ONE, rank), filled(ZERO, rank)
+    made = close(ctx, before, Steps(one, none, low, bounds, group, one, none))
     for one_more in later:
         made = made.linear(*one_more.params) if isinstance(one_more, Linear) else made.then(one_more)
     return made

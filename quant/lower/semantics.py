@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .chain import ALL, NONE, Half
+from .errors import LoweringError
 from .exact import ONE, ZERO, Ints, filled, objects
 from .steps import Steps
 
@@ -80,11 +81,31 @@ def steps_of(rule: Rule, out: Output, shape: tuple[int, ...]) -> Steps:
 
 def least(apply: Callable[[Ints], Ints], levels: Ints) -> Ints:
     """The least int32 n with apply(n) >= level, for each; 2**31 where there is none."""
-    low, high = np.full(levels.shape, INT32[0]), np.full(levels.shape, INT32[1] + 1)
-    while bool((low < high).any()):
-        middle = (low + high) >> 1
-        reached = apply(np.minimum(middle, INT32[1])) >= levels
-        low, high = np.where(reached | (low == high), low, middle + 1), np.where(reached, middle, high)
+    return _bisected(lambda n: apply(np.minimum(n, INT32[1])) >= levels, levels.shape, INT32[0], INT32[1] + 1)
+
+
+def _bisected(holds: Callable[[Ints], NDArray[np.bool_]], shape: tuple[int, ...], low: int, high: int) -> Ints:
+    """For each element the least integer from `low` on for which it holds, as for all above; `high` where there is none."""
+    lows, highs = np.full(shape, low), np.full(shape, high)
+    while bool((lows < highs).any()):
+        middle = (lows + highs) >> 1
+        here = holds(middle)
+        lows, highs = np.where(here | (lows == highs), lows, middle + 1), np.where(here, middle, highs)
+    return lows
+
+
+def certain(n: Ints, low: Ints, high: Ints, room: str) -> Ints:
+    """The levels of a sigmoid that is known within bounds.
+
+    Raises
+    ------
+    LoweringError
+        If the bounds of an integer have different levels; `room` says what decides there, and what to do.
+    """
+    if bool((low != high).any()):
+        at = int(np.flatnonzero(low != high)[0])
+        raise LoweringError(f"whether its sigmoid of integer {int(n[at])} gives level {int(low[at])} or {int(high[at])} depends on "
+                            f"{room}, or use exact semantics")
     return low
 
 
@@ -165,13 +186,9 @@ class Semantics:
         """
         most = int(np.array(np.finfo(np.float32).max).view(np.int32))
         levels = np.arange(out.low + 1, out.high + 1)
-        low, high = np.full(levels.shape, -most), np.full(levels.shape, most)
-        while bool((low < high).any()):
-            middle = (low + high) >> 1
-            reached = self.quantize(_floats(middle), out) >= levels
-            low, high = np.where(reached | (low == high), low, middle + 1), np.where(reached, middle, high)
+        first = _bisected(lambda n: self.quantize(_floats(n), out) >= levels, levels.shape, -most, most)
         bounds = []
-        for at, below in zip(_floats(low), _floats(low - 1), strict=True):
+        for at, below in zip(_floats(first), _floats(first - 1), strict=True):
             between = (Fraction(float(at)) + Fraction(float(below))) / 2
             bounds.append(Half("ge" if int(at.view(np.int32)) % 2 == 0 else "gt", between))
         one, zero = filled(ONE, rank), filled(ZERO, rank)

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 
 from .errors import LoweringError
 from .exact import Ints
-from .semantics import F32, Affine, Output, Rule, Semantics
+from .semantics import F32, Affine, Output, Rule, Semantics, certain
 
 #: How far onnxruntime's float32 sigmoid may lie from the true one.
 SIGMOID_ERROR = 2.0**-20
@@ -71,13 +71,7 @@ class OnnxRuntime(Semantics):
         room = np.where(real == 0, 0.0, SIGMOID_ERROR)
         low, high = (np.clip(self.quantize(value.astype(np.float32), out), out.low, out.high)
                      for value in (true - room, true + room))
-        if bool((low != high).any()):
-            at = int(np.flatnonzero(low != high)[0])
-            raise LoweringError(f"whether its sigmoid of integer {int(n[at])} gives level {int(low[at])} or {int(high[at])} "
-                                "depends on onnxruntime's float32 polynomial; change its output scale slightly, or use exact "
-                                "semantics")
-        made: Ints = low
-        return made
+        return certain(n, low, high, "onnxruntime's float32 polynomial; change its output scale slightly")
 
     def mean(self, kind: str, x: np.float32, count: int, out: Output, sums: tuple[int, int], zero: int) -> Rule:
         if kind == "global":

@@ -15,7 +15,7 @@ import numpy as np
 
 from .errors import LoweringError
 from .exact import Ints
-from .semantics import F32, INT32, Affine, Output, Rule, Semantics
+from .semantics import F32, INT32, Affine, Output, Rule, Semantics, certain
 
 #: How far the float32 sigmoid of a table may lie from the true one.
 SIGMOID_ERROR = 2.0**-20
@@ -105,12 +105,7 @@ class TfLite(Semantics):
         true = 256 / (1 + np.exp(-n.astype(np.float64) * float(x)))
         room = np.where(n == 0, 0.0, 256 * SIGMOID_ERROR)
         low, high = (np.floor(np.clip(true + side * room, 0, 255) + 0.5).astype(np.int64) + out.zero for side in (-1, 1))
-        if bool((low != high).any()):
-            at = int(np.flatnonzero(low != high)[0])
-            raise LoweringError(f"whether its sigmoid of integer {int(n[at])} gives level {int(low[at])} or {int(high[at])} "
-                                "depends on float32 rounding; change its input scale slightly, or use exact semantics")
-        made: Ints = low
-        return made
+        return certain(n, low, high, "float32 rounding; change its input scale slightly")
 
     def mean(self, kind: str, x: np.float32, count: int, out: Output, sums: tuple[int, int], zero: int) -> Rule:
         """A pool divides the raw sum, half away from zero; a mean has 1 / count in its multiplier."""

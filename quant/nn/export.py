@@ -11,7 +11,6 @@ import ast
 import copy
 import logging
 import os
-import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,6 +27,7 @@ from torch import Tensor, nn
 from torch.onnx import OnnxExporterError
 
 from intir.errors import BitwrightError
+from intir.whole import write_whole
 
 from .base import QONNX_DOMAIN, QONNX_DOMAIN_VERSION, PreparesForExport
 
@@ -109,7 +109,7 @@ def export_qonnx(
     # What torch makes of one of its operators in several nodes has no shapes in between: onnx infers them.
     source = onnx.shape_inference.infer_shapes(program.model_proto, data_prop=True)
     model = _Rewriter(source, type(module).__name__).rewrite()
-    _write_whole(path, model.SerializeToString(deterministic=True))
+    write_whole(path, model.SerializeToString(deterministic=True))
 
 
 @contextmanager
@@ -124,20 +124,6 @@ def _quiet_exporter() -> Iterator[None]:
             yield
     finally:
         logger.setLevel(level)
-
-
-def _write_whole(path: Path, content: bytes) -> None:
-    """Write under a temporary name beside it, then rename: readers see the old file or the new one."""
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-        # mkstemp makes files private to their owner; an exported network is as readable as any new file.
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    except BaseException:
-        os.unlink(name)
-        raise
 
 
 class _Rewriter:
