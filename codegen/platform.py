@@ -80,7 +80,8 @@ class _MemoryInstance(Elaboratable):
         if not mem.write_ports:
             stem = str(mem.attrs["init_file"])
             self.platform.memories[stem] = (width, [int(word) for word in mem.init])
-            m.submodules.rom = Instance("bw_rom", p_INIT_FILE=f"mem/{stem}.mem", i_en=read.en, **common)
+            style = {"p_STYLE": mem.attrs["rom_style"]} if "rom_style" in mem.attrs else {}
+            m.submodules.rom = Instance("bw_rom", p_INIT_FILE=f"mem/{stem}.mem", i_en=read.en, **style, **common)
             return m
         (write,) = mem.write_ports
         ram = "bw_ram" if read.domain == "sync" else "bw_ram_async"

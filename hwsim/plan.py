@@ -16,11 +16,17 @@ from typing import Any
 from intir import BitwrightError, Graph
 from intir.whole import write_whole
 
+from .engines.base import MEMORIES
 from .engines.mvu import ORDERS
+from .engines.products import MULTIPLIERS
 
 VERSION = 1
 FAMILIES = ("xilinx", "ecp5", "generic")
 MAX_CLOCK_MHZ = 10_000
+
+
+#: Keys of a layer that choose between realisations, and the words they take.
+CHOICES = {"order": ORDERS, "weight_memory": MEMORIES, "window_memory": MEMORIES, "multiplier": MULTIPLIERS}
 
 
 class PlanError(BitwrightError):
@@ -41,6 +47,10 @@ class LayerPlan:
     fifo_depth : tuple of int, or None
         Words in the queue behind the layer, one for each reader of its output; None lets the simulator choose the least
         that costs no cycle.
+    weight_memory, window_memory : str or None
+        Where the layer keeps its weights, and the rows of its window: ``auto`` (default), ``distributed`` or ``block``.
+    multiplier : str or None
+        Where products are computed: ``auto`` (default), ``logic`` or ``dsp``; see `engines.products`.
     """
 
     engine: str
@@ -48,6 +58,14 @@ class LayerPlan:
     simd: int | None = None
     order: str | None = None
     fifo_depth: tuple[int, ...] | None = None
+    weight_memory: str | None = None
+    window_memory: str | None = None
+    multiplier: str | None = None
+
+    @property
+    def options(self) -> dict[str, str]:
+        """The words that choose between realisations, where they are given."""
+        return {key: value for key in CHOICES if (value := getattr(self, key)) is not None}
 
 
 @dataclass(frozen=True)
@@ -95,6 +113,8 @@ def dumps(plan: Plan) -> str:
         "# order: \"outputs\" finishes outputs one group after the other, \"inputs\" uses each input for all outputs as it comes.",
         "# fifo_depth: words in the queue behind the layer (one for each reader); left out, the simulator picks the least that",
         "# costs no cycle.",
+        "# weight_memory, window_memory: \"distributed\" (LUTs) or \"block\" (block RAM); left out, synthesis decides.",
+        "# multiplier: \"logic\" or \"dsp\"; left out, products of up to 8 bits are computed in LUTs.",
         "",
         f"version = {VERSION}",
         f"network = {_quoted(plan.network)}",
@@ -107,8 +127,7 @@ def dumps(plan: Plan) -> str:
         lines += ["", f"[layers.{_quoted(name)}]", f"engine = {_quoted(layer.engine)}", f"pe = {layer.pe}"]
         if layer.simd is not None:
             lines.append(f"simd = {layer.simd}")
-        if layer.order is not None:
-            lines.append(f"order = {_quoted(layer.order)}")
+        lines += [f"{key} = {_quoted(value)}" for key, value in layer.options.items()]
         if layer.fifo_depth is not None:
             lines.append(f"fifo_depth = {_depths(layer.fifo_depth)}")
     return "\n".join(lines) + "\n"
@@ -162,12 +181,12 @@ def save(plan: Plan, path: str | Path) -> None:
 
 
 def _layer(table: dict[str, Any], where: str) -> LayerPlan:
-    _known(table, {"engine", "pe", "simd", "order", "fifo_depth"}, where)
-    order = table.get("order")
-    if order not in (None, *ORDERS):
-        raise PlanError(f"{where}: order is {order!r}; choose one of {', '.join(ORDERS)}")
+    _known(table, {"engine", "pe", "simd", "fifo_depth", *CHOICES}, where)
+    for key, words in CHOICES.items():
+        if table.get(key) not in (None, *words):
+            raise PlanError(f"{where}: {key} is {table[key]!r}; choose one of {', '.join(words)}")
     return LayerPlan(_text(table, "engine", where), _count(table, "pe", where, 1), _count(table, "simd", where, 1, needed=False),
-                     order, _fifo_depth(table, "fifo_depth", where))
+                     fifo_depth=_fifo_depth(table, "fifo_depth", where), **{key: table.get(key) for key in CHOICES})
 
 
 def _depths(depths: tuple[int, ...]) -> str:

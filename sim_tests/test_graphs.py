@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from codegen.yosys import run_yosys
+from codegen.yosys import run_yosys, synthesize
+from hwsim import plan as plans
 from hwsim.autoplan import auto_plan
 from hwsim.engines.mvu import Mvu
 from intir import (
@@ -195,6 +197,21 @@ def test_graph(make: Callable[[], Graph], tmp_path: Path) -> None:
     run_yosys(sources, f"{reads}\nhierarchy -check -top {bundle.top}\nproc\nflatten\ncheck -assert\nwrite_json out.json\n")
 
 
+@pytest.mark.parametrize(("memory", "multiplier", "brams", "dsps"), [("distributed", "logic", False, False), ("block", "dsp", True, True)])
+def test_memories_and_multipliers_follow_the_plan(memory: str, multiplier: str, brams: bool, dsps: bool, tmp_path: Path) -> None:
+    """The same bits and cycles wherever weights, rows and products are; and Yosys puts them where the plan says."""
+    n = Net("places", (6, 6, 2), unsigned(8))
+    v = n.quantized(n.conv(n.x, 3, 4, signed(8), pad=1), unsigned(8))
+    graph = n.done(n.conv(v, 3, 4, signed(8), groups=4))
+    plan = auto_plan(graph, folding=[(1, 2)])
+    layers = {name: replace(entry, weight_memory=memory, window_memory=memory, multiplier=multiplier) for name, entry in plan.layers.items()}
+    bundle, _ = co_verify(graph, replace(plan, layers=layers), tmp_path)
+    assert bundle.design.plan.layers == plans.load(bundle.path / "plan.toml").layers
+    files = {str(path.relative_to(bundle.path)): path.read_text() for folder in ("rtl", "mem") for path in (bundle.path / folder).iterdir()}
+    cells = synthesize(files, bundle.top, "xilinx")
+    assert (cells.brams > 0, cells.dsps > 0) == (brams, dsps)
+
+
 def test_arithmetic_follows_the_operands() -> None:
     from hwsim.design import make_design
 
@@ -205,7 +222,7 @@ def test_arithmetic_follows_the_operands() -> None:
     assert arithmetics(tbn()) == ["planes"] * 3
     assert arithmetics(inception()) == ["xnor", "planes", "planes"]
     assert arithmetics(adder()) == ["distance", "distance"]
-    assert set(arithmetics(lenet())) == {"integer"}
+    assert set(arithmetics(lenet())) == {"planes"}
 
 
 def test_one_word_less_in_a_queue_costs_cycles() -> None:

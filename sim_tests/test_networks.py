@@ -43,8 +43,8 @@ def test_network(name: str, tmp_path: Path) -> None:
     bundle, _ = co_verify(graph, folded(graph, folding, orders), tmp_path, frames=6)
     stages = bundle.design.stages
     arithmetics = {stage.engine.arithmetic for stage in stages if isinstance(stage.engine, Mvu)}
-    integer = name in {"two_bits", "four_bits_signed", "bytes_to_logits"}
-    assert arithmetics == {"integer" if integer else "planes" if name == "odd_levels" else "xnor"}
+    planes = name in {"two_bits", "four_bits_signed", "odd_levels"}
+    assert arithmetics == {"integer" if name == "bytes_to_logits" else "planes" if planes else "xnor"}
     two_stage = sum(isinstance(stage.engine, Width) for stage in stages) >= 2 and name.startswith("two_stage")
     assert two_stage == name.startswith("two_stage")
 

@@ -58,7 +58,7 @@ def plain_sum(n_bits: int) -> str:
 
 def measure(n_bits: int, family: str) -> tuple[SynthResult, SynthResult, PopcountTree]:
     """(plain sum, ours, plan of ours)."""
-    tree = PopcountTree(n_bits, xnor=True, family=family)
+    tree = PopcountTree(n_bits, pairs="xnor", family=family)
     platform, block = VerilogPlatform(), Popcount(tree)
     modules = convert({block.module_name: block}, platform)
     files = {f"{name}.v": text for name, text in (platform.cells | modules).items()}

@@ -14,7 +14,8 @@ from intir import IntType
 from .numbers import lanes, number, pattern
 
 
-def rom(m: Module, what: str, stem: str, words: Sequence[int], width: int, address: Value, enable: Value) -> Value:
+def rom(m: Module, what: str, stem: str, words: Sequence[int], width: int, address: Value, enable: Value,
+        style: str = "auto") -> Value:
     """The word at an address, one clock cycle later; a constant where all words are alike.
 
     Parameters
@@ -24,10 +25,13 @@ def rom(m: Module, what: str, stem: str, words: Sequence[int], width: int, addre
     words : non-negative integers of `width` bits
     enable : Value
         The address is read in cycles in which this is high.
+    style : str
+        Where synthesis puts it: one of `hwsim.engines.base.MEMORIES`.
     """
     if len(set(words)) == 1:
         return Const(words[0], width)
-    memory = Memory(shape=unsigned(width), depth=len(words), init=list(words), attrs={"init_file": f"{stem}_{what}"})
+    attributes = {"init_file": f"{stem}_{what}"} | ({} if style == "auto" else {"rom_style": style})
+    memory = Memory(shape=unsigned(width), depth=len(words), init=list(words), attrs=attributes)
     m.submodules[what] = memory
     port = memory.read_port()
     m.d.comb += [port.addr.eq(address), port.en.eq(enable)]

@@ -93,7 +93,7 @@ class MvuBlock(StreamBlock[Mvu]):
             m.d.sync += word.eq(self.i.payload)
         step = wrapping(m, fires, p.synapse_folds * p.neuron_folds, "step")
         if not p.replays:
-            return word, rom(m, "weights", self.stem, self._weight_words(), p.pe * p.simd * p.w_type.bits, step, advance), 1
+            return word, self._weights(m, step, advance), 1
         m.submodules.replay = replay = Memory(shape=unsigned(p.word_in.bits), depth=p.synapse_folds, init=[])
         write, read = replay.write_port(), replay.read_port()
         m.d.comb += [
@@ -103,7 +103,12 @@ class MvuBlock(StreamBlock[Mvu]):
         fresh, x, address = Signal(), Signal(p.word_in.bits, reset_less=True), Signal.like(step)
         with m.If(advance):
             m.d.sync += [fresh.eq(needs), x.eq(Mux(fresh, word, read.data)), address.eq(step)]
-        return x, rom(m, "weights", self.stem, self._weight_words(), p.pe * p.simd * p.w_type.bits, address, advance), 2
+        return x, self._weights(m, address, advance), 2
+
+    def _weights(self, m: Module, step: Value, advance: Value) -> Value:
+        """The weights of a step, a cycle later."""
+        p = self.params
+        return rom(m, "weights", self.stem, self._weight_words(), p.pe * p.simd * p.w_type.bits, step, advance, p.memory)
 
     def _starts(self, m: Module, advance: Value, group: Value) -> list[Value]:
         """What the accumulators start with, a cycle after the group of outputs is known."""

@@ -1,4 +1,4 @@
-"""`popcount`: the number of ones, or of equal (activation, weight) bits, in few LUTs.
+"""`popcount`: the number of ones, or of pairs of an activation and a weight that are equal or both 1, in few LUTs.
 
 The plan (which cells, how they are wired) and its software model are `hwsim.engines.popcount.PopcountTree`.
 """
@@ -33,13 +33,13 @@ class Popcount(wiring.Component):
     Members
     -------
     x : n_bits activations
-    w : n_bits weights (only if the tree counts XNORs)
-    count : out_bits, the number of ones of ``~(x ^ w)``, or of ``x``
+    w : n_bits weights (only if the tree counts pairs)
+    count : out_bits, the number of ones of ``~(x ^ w)``, ``x & w`` or ``x``
     """
 
     def __init__(self, tree: PopcountTree) -> None:
         self.tree = tree
-        operands = {"x": In(tree.n_bits)} | ({"w": In(tree.n_bits)} if tree.xnor else {})
+        operands = {"x": In(tree.n_bits)} | ({"w": In(tree.n_bits)} if tree.pairs else {})
         super().__init__(operands | {"count": Out(tree.out_bits)})
 
     @property
@@ -52,20 +52,20 @@ class Popcount(wiring.Component):
         m = Module()
         tree = self.tree
         if not tree.cells:
-            bits = ~(self.x ^ self.w) if tree.xnor else self.x
+            bits = _joined(tree.pairs, self.x, self.w) if tree.pairs else self.x
             m.d.comb += self.count.eq(balanced_sum(list(bits)))
             return m
         # A pair is the two-bit value {w, x}; a bit is a one-bit value.
         values: dict[int, Value] = {ZERO: Const(0, 1)}
-        values |= {i: Cat(self.x[i], self.w[i]) if tree.xnor else self.x[i] for i in range(tree.n_bits)}
+        values |= {i: Cat(self.x[i], self.w[i]) if tree.pairs else self.x[i] for i in range(tree.n_bits)}
         register = getattr(platform, "cell", None)
         for number, cell in enumerate(tree.cells):
             total = Signal(cell.kind.n_outputs, name=f"sum{number}")
             inputs = [values[bit] for bit in cell.inputs]
             if register is None:
-                m.d.comb += total.eq(_behaviour(cell.kind, inputs))
+                m.d.comb += total.eq(_behaviour(cell.kind, tree.pairs, inputs))
             else:
-                name, text = cell_module(cell.kind, tree.family)
+                name, text = cell_module(cell.kind, tree.family, tree.pairs)
                 register(name, text)
                 m.submodules[f"cell{number}"] = Instance(name, **_connections(cell.kind, inputs), o_sum=total)
             values |= {bit: total[i] for i, bit in enumerate(cell.outputs) if bit != ZERO}
@@ -75,7 +75,7 @@ class Popcount(wiring.Component):
 
 def module_name(tree: PopcountTree) -> str:
     """A name that says all that makes this counter different from others."""
-    return f"bw_popcount_{'xnor' if tree.xnor else 'bits'}{tree.n_bits}_{tree.family}"
+    return f"bw_popcount_{tree.pairs or 'bits'}{tree.n_bits}_{tree.family}"
 
 
 def _split(kind: CellKind, inputs: list[Value]) -> tuple[list[Value], list[Value], list[Value], list[Value]]:
@@ -98,23 +98,28 @@ def _connections(kind: CellKind, inputs: list[Value]) -> dict[str, Value]:
     return {name: Cat(values) for name, values in ports.items() if values}
 
 
-def _behaviour(kind: CellKind, inputs: list[Value]) -> Value:
+def _joined(pairs: str | None, x: Value, w: Value) -> Value:
+    return x & w if pairs == "and" else ~(x ^ w)
+
+
+def _behaviour(kind: CellKind, pairs: str | None, inputs: list[Value]) -> Value:
     """The sum, as Amaranth's simulator evaluates it."""
     terms = [
-        (~(value[0] ^ value[1]) if pair else value) << offset
+        (_joined(pairs, value[0], value[1]) if pair else value) << offset
         for value, pair, offset in zip(inputs, kind.is_pair(), kind.offsets, strict=True)
     ]
     return balanced_sum(terms)
 
 
 @cache
-def cell_module(kind: CellKind, family: str) -> tuple[str, str]:
+def cell_module(kind: CellKind, family: str, pairs: str | None = "xnor") -> tuple[str, str]:
     """Name and Verilog text of a cell's module."""
-    name = _PREFIX[family] + kind.name
-    return name, render("compressor.v.j2", **_view(kind, name, guarded=family == "xilinx"))
+    is_and = pairs == "and" and any(kind.is_pair())
+    name = _PREFIX[family] + kind.name + ("_and" if is_and else "")
+    return name, render("compressor.v.j2", **_view(kind, name, is_and, guarded=family == "xilinx"))
 
 
-def _view(kind: CellKind, name: str, guarded: bool) -> dict[str, object]:
+def _view(kind: CellKind, name: str, is_and: bool, guarded: bool) -> dict[str, object]:
     """What the template lays out.
 
     ``guarded`` adds a table bit above the row that is always 0. Yosys makes the narrower operand of an adder
@@ -129,7 +134,8 @@ def _view(kind: CellKind, name: str, guarded: bool) -> dict[str, object]:
         ("input ", n_bits, "bits"),
         ("output", kind.n_outputs, "sum"),
     ]
-    wires = [("", f"p{i}", f"~(x[{i}] ^ w[{i}])" if n_pairs > 1 else "~(x ^ w)") for i in range(n_pairs)]
+    pair_of = "x{0} & w{0}" if is_and else "~(x{0} ^ w{0})"
+    wires = [("", f"p{i}", pair_of.format(f"[{i}]" if n_pairs > 1 else "")) for i in range(n_pairs)]
     tables: dict[str, tuple[int, int]] = {}
     columns: list[str] = []
     pair = bit = 0
@@ -153,7 +159,7 @@ def _view(kind: CellKind, name: str, guarded: bool) -> dict[str, object]:
     return {
         "name": name,
         "title": "bits added to a row on the carry chain" if kind.is_chain else "how many inputs are 1",
-        "notes": _notes(kind),
+        "notes": _notes(kind, is_and),
         "ports": [{"direction": d, "range": _range(n), "name": p} for d, n, p in ports if n],
         "port_column": max(len(_range(n)) for _, n, _ in ports),
         "tables": [
@@ -200,7 +206,7 @@ def _range(width: int) -> str:
     return f"[{width - 1}:0]" if width > 1 else ""
 
 
-def _notes(kind: CellKind) -> list[str]:
+def _notes(kind: CellKind, is_and: bool) -> list[str]:
     """The contract of the cell, for its header."""
     terms = (["carry_in"] if kind.carry_in else []) + (["row"] if kind.row else [])
     base = pair = bit = 0
@@ -211,7 +217,7 @@ def _notes(kind: CellKind) -> list[str]:
             (group.twos, base + 1, False),
         ):
             for _ in range(n):
-                source = f"(x[{pair}] == w[{pair}])" if is_pair else f"bits[{bit}]"
+                source = f"(x[{pair}] {'&' if is_and else '=='} w[{pair}])" if is_pair else f"bits[{bit}]"
                 pair, bit = pair + is_pair, bit + (not is_pair)
                 terms.append(source if not weight else f"{1 << weight} * {source}")
         base += group.span

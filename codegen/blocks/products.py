@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from amaranth.hdl import Cat, Const, Module, Signal, Value, unsigned
 
+from hwsim.engines.popcount import PopcountTree
 from hwsim.engines.products import Products
-from intir import BIPOLAR, IntType
+from intir import IntType
 
 from ..platform import VerilogPlatform
 from .numbers import balanced_sum, lanes, number, shape_of
@@ -31,7 +32,7 @@ def product(m: Module, platform: object, advance: Value, p: Products, counter_ty
     """
     shape = shape_of(counter_type)
     if p.arithmetic == "xnor":
-        result, shape = _count(m, platform, p, f"popcount{n}", x, w), unsigned(p.popcount.out_bits)
+        result, shape = _count(m, platform, p.popcount(), f"popcount{n}", x, w), unsigned(p.popcount().out_bits)
     elif p.arithmetic == "planes":
         result = _planes(m, platform, p, n, x, w)
         if result.shape().width < shape.width:  # never negative: the rest is in the start
@@ -48,25 +49,27 @@ def product(m: Module, platform: object, advance: Value, p: Products, counter_ty
 
 
 def _planes(m: Module, platform: object, p: Products, n: int, x: Value, w: Value) -> Value:
-    """Agreements per bit of x, weighted and added."""
+    """Agreements per power of two, weighted and added."""
     elements, weights = (_cut(word, kind.bits) for word, kind in ((x, p.x_type), (w, p.w_type)))
+    top_bit, top_digit = (kind.bits - 1 if kind.signed else None for kind in (p.x_type, p.w_type))
     counts = []
-    for bit in range(p.x_type.bits):
-        plane = [element[bit] for element in elements]
-        if p.x_type.signed and bit == p.x_type.bits - 1:
-            plane = [~one for one in plane]  # two's complement, moved up by half its range, is unsigned
-        if p.w_type == BIPOLAR:
-            counts.append(_count(m, platform, p, f"popcount{n}_{bit}", Cat(plane), w))
-        else:
-            # {0, 1}: one bit.  Ternary: 0 is 00, +1 is 01, -1 is 11.
-            agree = [weight[0] & ~(one ^ ~weight[1]) if p.w_type.signed else weight[0] & one
-                     for one, weight in zip(plane, weights, strict=True)]
-            counts.append(_count(m, platform, p, f"popcount{n}_{bit}", Cat(agree), None))
+    for power, members in enumerate(p.planes):
+        agree: list[Value] = []
+        digits: list[Value] = []
+        for bit, digit in members:
+            for element, weight in zip(elements, weights, strict=True):
+                one = ~element[bit] if bit == top_bit else element[bit]  # two's complement moved up by half its range
+                if p.pairs is None:  # ternary: 0 is 00, +1 is 01, -1 is 11
+                    agree.append(weight[0] & (one ^ weight[1]))
+                else:
+                    agree.append(~one if digit == top_digit else one)  # which counts -1
+                    digits.append(weight[digit])
+        counts.append(_count(m, platform, p.popcount(len(members)), f"popcount{n}_{power}", Cat(agree), Cat(digits)))
     width = 1
     while len(counts) > 1:
         pairs = [_shifted_sum(low, high, width) for low, high in zip(counts[::2], counts[1::2], strict=False)]
         counts, width = pairs + ([counts[-1]] if len(counts) % 2 else []), 2 * width
-    return counts[0] * p.x_type.step if p.x_type.step > 1 else counts[0]
+    return counts[0] * p.scale if p.scale > 1 else counts[0]
 
 
 def _shifted_sum(low: Value, high: Value, shift: int) -> Value:
@@ -82,17 +85,17 @@ def _distance(m: Module, platform: object, p: Products, n: int, x: Value, w: Val
         above = ~difference[-1]
         positive.append(above)
         terms.append(Cat(bit ^ above for bit in difference).as_signed())
-    return balanced_sum(terms) + _count(m, platform, p, f"popcount{n}", Cat(positive), None)
+    return balanced_sum(terms) + _count(m, platform, p.popcount(), f"popcount{n}", Cat(positive))
 
 
-def _count(m: Module, platform: object, p: Products, name: str, x: Value, w: Value | None) -> Value:
-    result = Signal(p.popcount.out_bits, name=f"{name}_count")
-    operands = {"x": x} | ({} if w is None else {"w": w})
+def _count(m: Module, platform: object, tree: PopcountTree, name: str, x: Value, w: Value | None = None) -> Value:
+    result = Signal(tree.out_bits, name=f"{name}_count")
+    operands = {"x": x} | ({"w": w} if tree.pairs and w is not None else {})
     if isinstance(platform, VerilogPlatform):
-        m.submodules[name] = platform.block(module_name(p.popcount), lambda: Popcount(p.popcount), **operands, count=result)
+        m.submodules[name] = platform.block(module_name(tree), lambda: Popcount(tree), **operands, count=result)
     else:
-        m.submodules[name] = tree = Popcount(p.popcount)
-        m.d.comb += [getattr(tree, port).eq(value) for port, value in operands.items()] + [result.eq(tree.count)]
+        m.submodules[name] = block = Popcount(tree)
+        m.d.comb += [getattr(block, port).eq(value) for port, value in operands.items()] + [result.eq(block.count)]
     return result
 
 

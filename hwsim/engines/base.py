@@ -13,6 +13,9 @@ from intir import IntType
 
 from ..schedule import Buffer, Schedule
 
+#: Where a memory goes: as synthesis likes, into LUTs, or into block RAM.
+MEMORIES = ("auto", "distributed", "block")
+
 
 @dataclass(frozen=True)
 class Word:

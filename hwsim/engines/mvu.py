@@ -56,6 +56,10 @@ class Mvu(Engine):
         One of `ORDERS`.
     distance : bool
         ``-sum |x - w|`` instead of ``sum x * w``.
+    multiplier : str
+        One of `products.MULTIPLIERS`.
+    memory : str
+        Where the weights are: one of `base.MEMORIES`.
     """
 
     kind: ClassVar[str] = "mvu"
@@ -73,11 +77,13 @@ class Mvu(Engine):
     family: str = "xilinx"
     order: str = "outputs"
     distance: bool = False
+    multiplier: str = "auto"
+    memory: str = "auto"
 
     @property
     def products(self) -> Products:
         """What each processing element computes."""
-        return Products(self.simd, self.x_type, self.w_type, self.distance, self.family)
+        return Products(self.simd, self.x_type, self.w_type, self.distance, self.family, self.multiplier)
 
     @property
     def arithmetic(self) -> str:

@@ -23,16 +23,17 @@ from .popcount_search import plan_tree
 __all__ = ["ZERO", "Cell", "CellKind", "Group", "PopcountTree"]
 
 FAMILIES = ("xilinx", "ecp5", "generic")
+PAIRS = ("xnor", "and", None)
 
 
 @dataclass(frozen=True)
 class PopcountTree:
-    """Population count of ``n_bits`` bits, or of the XNOR of ``n_bits`` (activation, weight) pairs.
+    """Population count of ``n_bits`` bits, or of what ``n_bits`` (activation, weight) pairs give.
 
     Parameters
     ----------
     n_bits: number of bits or pairs, at least 1.
-    xnor: count ``~(x ^ w)`` instead of ``x``.
+    pairs: ``xnor`` counts ``~(x ^ w)``, ``and`` counts ``x & w``; None counts ``x``.
     family: ``xilinx`` (LUT6, CARRY4), ``ecp5`` (LUT4, CCU2C) or ``generic`` (a plain sum, for all others).
 
     Members
@@ -49,7 +50,7 @@ class PopcountTree:
     """
 
     n_bits: int
-    xnor: bool = True
+    pairs: str | None = "xnor"
     family: str = "xilinx"
 
     def __post_init__(self) -> None:
@@ -57,6 +58,8 @@ class PopcountTree:
             raise ValueError(
                 f"PopcountTree n_bits is {self.n_bits!r}; give a whole number of bits, 1 or more."
             )
+        if self.pairs not in PAIRS:
+            raise ValueError(f"PopcountTree pairs is {self.pairs!r}; choose 'xnor', 'and' or None.")
         if self.family not in FAMILIES:
             raise ValueError(f"PopcountTree family is {self.family!r}; choose one of {', '.join(FAMILIES)}.")
 
@@ -67,7 +70,7 @@ class PopcountTree:
 
     @cached_property
     def _plan(self) -> tuple[tuple[Cell, ...], tuple[int, ...]]:
-        return ((), ()) if self.family == "generic" else plan_tree(self.n_bits, self.xnor, self.family)
+        return ((), ()) if self.family == "generic" else plan_tree(self.n_bits, self.pairs is not None, self.family)
 
     @property
     def cells(self) -> tuple[Cell, ...]:
@@ -112,18 +115,20 @@ class PopcountTree:
     def evaluate(self, x: np.ndarray, w: np.ndarray | None = None) -> np.ndarray:
         """Count by walking the cells: the executable form of the plan.
 
-        ``x`` (and ``w``, for an XNOR tree) holds 0 or 1, shape ``[..., n_bits]``; the answer has shape ``[...]``.
+        ``x`` (and ``w``, for a tree of pairs) holds 0 or 1, shape ``[..., n_bits]``; the answer has shape ``[...]``.
         """
         x = np.asarray(x)
-        if (w is None) == self.xnor:
-            raise ValueError(f"PopcountTree has xnor={self.xnor}; pass w exactly when xnor is true.")
+        if (w is None) != (self.pairs is None):
+            raise ValueError(f"PopcountTree has pairs={self.pairs!r}; pass w exactly when it counts pairs.")
         operands = [x] if w is None else [x, np.asarray(w)]
         for operand in operands:
             if operand.ndim == 0 or operand.shape[-1] != self.n_bits:
                 raise ValueError(
                     f"PopcountTree operand has shape {operand.shape}; the last axis must be {self.n_bits}."
                 )
-        bits = x.astype(np.int64) if w is None else 1 - (x.astype(np.int64) ^ operands[1].astype(np.int64))
+        bits = x.astype(np.int64)
+        if self.pairs is not None:
+            bits = bits & operands[1].astype(np.int64) if self.pairs == "and" else 1 - (bits ^ operands[1].astype(np.int64))
         if self.family == "generic":
             return np.asarray(bits.sum(axis=-1))
         values = {i: bits[..., i] for i in range(self.n_bits)} | {ZERO: np.zeros(bits.shape[:-1], np.int64)}

@@ -2,11 +2,11 @@
 
 Two styles of cell do the work:
 
-- a **table** cell turns up to six LUT inputs into their binary count, one LUT an output bit (three XNOR
+- a **table** cell turns up to six LUT inputs into their binary count, one LUT an output bit (three
   pairs into two bits; six bits into three);
 - a **chain** cell is an adder on the carry chain whose LUTs are not wasted on ``a ^ b``: column *i* adds one
   ready *row* bit, which drives the carry multiplexer, and one *table* bit, a function of up to five more
-  inputs that the same LUT computes on its way to ``row ^ table``. Two XNOR pairs, three bits of weight 1 (row,
+  inputs that the same LUT computes on its way to ``row ^ table``. Two pairs, three bits of weight 1 (row,
   table input, carry in) and one bit of weight 2 leave as three bits for two LUTs.
 """
 
@@ -25,7 +25,7 @@ class Group(NamedTuple):
 
     Members
     -------
-    pairs: XNOR pairs of weight 1, two LUT inputs each.
+    pairs: pairs of weight 1 (XNOR or AND, which the whole tree has in common), two LUT inputs each.
     ones: bits of weight 1.
     twos: bits of weight 2.
     """
@@ -112,7 +112,7 @@ class CellKind(NamedTuple):
         return tuple(result)
 
     def is_pair(self) -> tuple[bool, ...]:
-        """For each input, whether it is an XNOR pair."""
+        """For each input, whether it is a pair."""
         result = [False] * (self.carry_in + self.row)
         for group in self.groups:
             result += [True] * group.pairs + [False] * (group.ones + group.twos)

@@ -113,7 +113,7 @@ class _Tree:
     """A tree under construction. ``ready[c]`` holds the bits of column c that this stage may read."""
 
     n_bits: int
-    xnor: bool
+    paired: bool
     family: str
     columns: int
     pairs: deque[int] = field(default_factory=deque)
@@ -125,7 +125,7 @@ class _Tree:
     def __post_init__(self) -> None:
         self.ready = [deque() for _ in range(self.columns)]
         self.fresh = [deque() for _ in range(self.columns)]
-        (self.pairs if self.xnor else self.ready[0]).extend(range(self.n_bits))
+        (self.pairs if self.paired else self.ready[0]).extend(range(self.n_bits))
         self.next_id = self.n_bits
 
     def fits(self, needs: tuple[int, tuple[int, ...]], column: int) -> int:
@@ -182,7 +182,7 @@ class _Tree:
         return tuple(self.cells), tuple(bits[0] if bits else ZERO for bits in self.ready)
 
     def copy(self) -> _Tree:
-        other = _Tree(0, self.xnor, self.family, self.columns)
+        other = _Tree(0, self.paired, self.family, self.columns)
         other.n_bits, other.next_id, other.cells = self.n_bits, self.next_id, list(self.cells)
         other.pairs, other.ready = deque(self.pairs), [deque(bits) for bits in self.ready]
         return other
@@ -343,20 +343,20 @@ def _levels(cells: list[Cell]) -> int:
     return max(level.values(), default=0)
 
 
-def _strategies(n_bits: int, xnor: bool, family: str) -> Iterator[_Strategy]:
+def _strategies(n_bits: int, paired: bool, family: str) -> Iterator[_Strategy]:
     size = _needs(_LEAF[family])[0]
-    most = n_bits // size if xnor else 0
+    most = n_bits // size if paired else 0
     least = most * 2 // 5
     # Fine steps matter least where trees are largest, and there each strategy takes longest.
     step = max(1, (most - least) // (24 if n_bits <= 64 else 12 if n_bits <= 160 else 8))
-    for leaves in sorted({*range(least, most + 1, step), most}) if xnor else (0,):
+    for leaves in sorted({*range(least, most + 1, step), most}) if paired else (0,):
         for worth in (1.4, 1.7):
             for floor in (1.6, 1.5, 1.3, 1.0, 0.6):
                 yield _Strategy(leaves, worth, floor)
 
 
 @lru_cache(maxsize=256)
-def plan_tree(n_bits: int, xnor: bool, family: str) -> Plan:
+def plan_tree(n_bits: int, paired: bool, family: str) -> Plan:
     """The cheapest tree found: its cells in topological order, and the bit ids of the count, lowest first."""
     best: list[tuple[tuple[float, int], Plan]] = []
 
@@ -365,6 +365,6 @@ def plan_tree(n_bits: int, xnor: bool, family: str) -> Plan:
         if tree.finished() and (not best or cost < best[0][0]):
             best[:] = [(cost, tree.plan())]
 
-    for strategy in _strategies(n_bits, xnor, family):
-        _grow(_Tree(n_bits, xnor, family, n_bits.bit_length()), strategy, offer)
+    for strategy in _strategies(n_bits, paired, family):
+        _grow(_Tree(n_bits, paired, family, n_bits.bit_length()), strategy, offer)
     return best[0][1]

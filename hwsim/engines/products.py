@@ -4,22 +4,27 @@
 arithmetic   operands                                       a processing element computes
 ===========  =============================================  ============================================================
 xnor         bipolar x bipolar                              the number of equal bits
-planes       any x, weights bipolar, ternary or {0, 1}      for each bit of x, the number of lanes where it agrees with
-                                                            the weight; these counts, weighted, are added
+planes       any x; weights of one bit or ternary; others   for each bit of x and each digit of the weights, the number
+             where multipliers are to be logic              of lanes where they agree; these counts, weighted, are added
 distance     any x and weights                              ``-sum |x - w|``
-integer      all others                                     multiplications
+integer      all others                                     multiplications, which synthesis puts into DSPs
 ===========  =============================================  ============================================================
 
-Why counting agreements is enough: let u be the unsigned code of x, with B bits, and w one of -1, 0, +1.  Bit b of u agrees
-with w if w is +1 and the bit is 1, or w is -1 and the bit is 0.  So a weight of -1 gives ``sum of 2**b * (1 - u_b)``, which is
-``(2**B - 1) - u``: the product w * u, and a constant.  Constants depend on the weights only; for each output, the
-accumulator starts with them.  Nothing is multiplied, subtracted or negated.  For one bit this is the AND/XOR-popcount of
-{0, 1} activations, for two bits that of ternary ones.
+Why counting agreements is enough: let u be the unsigned code of x, with B bits, and d a digit of a weight: one of -1, 0, +1.
+Bit b of u agrees with d if d is +1 and the bit is 1, or d is -1 and the bit is 0.  So a digit of -1 gives
+``sum of 2**b * (1 - u_b)``, which is ``(2**B - 1) - u``: the product d * u, and a constant.  Constants depend on the weights
+only; for each output, the accumulator starts with them.  Nothing is multiplied, subtracted or negated.  For one bit this is
+the AND/XOR-popcount of {0, 1} activations, for two bits that of ternary ones.
+
+A weight of W bits has W digits: the bits of an unsigned code are 0 or +1, the top bit of two's complement is 0 or -1, and
+the bits of a level number of symmetric odd levels (-3, -1, 1, 3) are -1 or +1.  Counts of equal weight, ``2**(b + digit)``,
+come from one tree.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +34,10 @@ from intir import BIPOLAR, TERNARY, IntType, unsigned
 from .popcount import PopcountTree
 
 _SIGNS = (BIPOLAR, TERNARY, unsigned(1))
+#: Where products are computed: in LUTs, in DSPs where synthesis finds them worth it, or whichever suits the operands.
+MULTIPLIERS = ("auto", "logic", "dsp")
+#: Widest product, in bits, that ``auto`` computes in LUTs: synthesis puts wider ones into DSPs.
+LOGIC_PRODUCT_BITS = 8
 
 
 @dataclass(frozen=True)
@@ -44,6 +53,8 @@ class Products:
         Distances instead of products.
     family : str
         FPGA family that the counters' cells are made for.
+    multiplier : str
+        One of `MULTIPLIERS`.
     """
 
     lanes: int
@@ -51,6 +62,7 @@ class Products:
     w_type: IntType
     distance: bool = False
     family: str = "xilinx"
+    multiplier: str = "auto"
 
     @property
     def arithmetic(self) -> str:
@@ -59,12 +71,49 @@ class Products:
             return "distance"
         if self.x_type == self.w_type == BIPOLAR:
             return "xnor"
-        return "planes" if self.w_type in _SIGNS and self.x_type.levels > 1 else "integer"
+        if self.x_type.levels == 1 or not self.has_digits:
+            return "integer"
+        in_logic = self.multiplier == "logic" or (self.multiplier == "auto" and self.product_bits <= LOGIC_PRODUCT_BITS)
+        return "planes" if self.w_type in _SIGNS or in_logic else "integer"
 
     @property
-    def popcount(self) -> PopcountTree:
-        """The counter: of pairs that are equal, where weights are bipolar; else of bits."""
-        return PopcountTree(self.lanes, xnor=self.w_type == BIPOLAR and not self.distance, family=self.family)
+    def product_bits(self) -> int:
+        """Bits of both operands of a product together."""
+        return self.x_type.bits + self.w_type.bits
+
+    @property
+    def is_symmetric(self) -> bool:
+        """Whether the bits of a weight's level number are digits of -1 and +1."""
+        kind = self.w_type
+        return kind.step % 2 == 0 and kind.lo == -kind.hi and kind.levels == 1 << kind.bits
+
+    @property
+    def has_digits(self) -> bool:
+        """Whether weights are sums of digits: all but uneven sets with steps."""
+        return self.is_symmetric or self.w_type.step == 1
+
+    @property
+    def pairs(self) -> str | None:
+        """How a bit of x meets a digit: as `PopcountTree.pairs`; None where they agree outside of the counter."""
+        if self.distance or self.w_type == TERNARY:
+            return None
+        return "xnor" if self.is_symmetric else "and"
+
+    @cached_property
+    def planes(self) -> tuple[tuple[tuple[int, int], ...], ...]:
+        """For each power of two from 0 on: the bits of x and the digits of w whose agreements count so much."""
+        digits = 1 if self.w_type == TERNARY else self.w_type.bits
+        return tuple(tuple((bit, power - bit) for bit in range(self.x_type.bits) if 0 <= power - bit < digits)
+                     for power in range(self.x_type.bits + digits - 1))
+
+    @property
+    def scale(self) -> int:
+        """What the weighted sum of counts must be multiplied by: the steps of x and of odd levels."""
+        return self.x_type.step * (self.w_type.step // 2 if self.is_symmetric else 1)
+
+    def popcount(self, members: int = 1) -> PopcountTree:
+        """The counter of `members` pairs or bits a lane."""
+        return PopcountTree(members * self.lanes, self.pairs, self.family)
 
     @property
     def x_origin(self) -> int:
@@ -78,8 +127,12 @@ class Products:
         flat = weights.reshape(-1, weights.shape[-1])
         if self.arithmetic != "planes":
             return np.zeros(flat.shape[1], np.int64)
+        if self.is_symmetric:
+            negative = (self.w_type.hi - flat) // 2
+        else:
+            negative = (flat < 0) * (1 if self.w_type == TERNARY else 1 << self.w_type.bits - 1)
         greatest = self.x_type.step * ((1 << self.x_type.bits) - 1)
-        start: NDArray[np.int64] = self.x_origin * flat.sum(axis=0) - greatest * (flat < 0).sum(axis=0)
+        start: NDArray[np.int64] = self.x_origin * flat.sum(axis=0) - greatest * negative.sum(axis=0)
         return start
 
     def counter_type(self, acc_type: IntType, terms: int) -> IntType:
@@ -96,14 +149,14 @@ class Products:
     @property
     def luts(self) -> int:
         """Estimated LUTs of one processing element."""
-        bits, count = self.x_type.bits, self.popcount.luts
-        depth = self.popcount.out_bits
+        bits = self.x_type.bits
         if self.arithmetic == "xnor":
-            return count
+            return self.popcount().luts
         if self.arithmetic == "planes":
-            masks = 0 if self.w_type == BIPOLAR else self.lanes
-            return bits * (count + masks) + (bits - 1) * (depth + 1)
-        wide = bits + self.w_type.bits
+            trees = [self.popcount(len(members)) for members in self.planes]
+            masks = bits * self.lanes if self.pairs is None else 0
+            return sum(tree.luts for tree in trees) + masks + sum(tree.out_bits + 1 for tree in trees[1:])
         if self.arithmetic == "distance":
-            return self.lanes * (3 * max(bits, self.w_type.bits) + depth) + count
-        return self.lanes * (bits * self.w_type.bits + wide)
+            count = self.popcount()
+            return self.lanes * (3 * max(bits, self.w_type.bits) + count.out_bits) + count.luts
+        return self.lanes * (bits * self.w_type.bits + self.product_bits)

@@ -19,14 +19,11 @@ from numpy.typing import NDArray
 from intir import BitwrightError, IntType
 
 from ..schedule import Buffer
-from .base import Actions, Engine, Word
+from .base import MEMORIES, Actions, Engine, Word
 
 Int64 = NDArray[np.int64]
 Pair = tuple[int, int]
 Triple = tuple[int, int, int]
-
-#: Where the rows are kept: as synthesis likes, in LUT RAM, or in block RAM.
-MEMORIES = ("auto", "distributed", "block")
 
 
 class WindowError(BitwrightError):

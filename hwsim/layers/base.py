@@ -84,6 +84,8 @@ class Layer(ABC):
     pe_counts: ClassVar[str] = "outputs"
     #: Whether the plan gives inputs at a time.
     has_simd: ClassVar[bool] = False
+    #: Which of `plan.CHOICES` its plan may make.
+    options: ClassVar[frozenset[str]] = frozenset()
 
     graph: Graph
     nodes: tuple[Node, ...]
@@ -170,8 +172,10 @@ class Layer(ABC):
         _among(self.name, "pe", entry.pe, self.pe_choices(), self.pe_counts)
         if self.has_simd:
             _among(self.name, "simd", entry.simd, self.simd_choices(), "inputs")
-        elif entry.simd is not None or entry.order is not None:
-            key = "simd" if entry.simd is not None else "order"
+        surplus = [key for key in entry.options if key not in self.options]
+        if entry.simd is not None and not self.has_simd:
+            surplus.insert(0, "simd")
+        for key in surplus:
             raise PlanError(f"layer '{self.name}': the engine '{self.engine}' has no {key}, but the plan says "
                             f"{getattr(entry, key)!r}; remove that line")
 

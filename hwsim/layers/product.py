@@ -13,7 +13,7 @@ from intir import Conv2d, ConvTranspose2d, Graph, IntType, L1Conv2d, L1MatMul, M
 from ..engines.mvu import ORDERS, Mvu
 from ..engines.vvu import Vvu
 from ..engines.window import Window
-from ..plan import LayerPlan
+from ..plan import CHOICES, LayerPlan
 from .base import Builder, Flow, Int64, Layer, MappingError, divisors, makes, plain, sole_reader
 
 Product = MatMul | Conv2d | ConvTranspose2d | L1MatMul | L1Conv2d
@@ -25,6 +25,7 @@ class ProductLayer(Layer):
 
     engine: ClassVar[str] = "mvu"
     has_simd: ClassVar[bool] = True
+    options: ClassVar[frozenset[str]] = frozenset(CHOICES)
 
     @property
     def op(self) -> Product:
@@ -123,10 +124,11 @@ class ProductLayer(Layer):
         size = (height, width, self.channels // flow.word.lanes, flow.word.lanes, flow.word.type)
         kernel = op.weights.shape[:2]
         if isinstance(op, ConvTranspose2d):
-            window = Window.transposed(*size, kernel=kernel, stride=op.stride, dilation=op.dilation, pads=op.pads, extra=op.extra)
+            window = Window.transposed(*size, kernel=kernel, stride=op.stride, dilation=op.dilation, pads=op.pads, extra=op.extra,
+                                       memory=entry.window_memory or "auto")
         else:
             window = Window.convolution(*size, kernel=kernel, stride=op.stride, dilation=op.dilation, pads=op.pads,
-                                        pad_value=op.pad_value)
+                                        pad_value=op.pad_value, memory=entry.window_memory or "auto")
         flow = builder.block("window", window, [flow], self.rounds * self.inputs // flow.word.lanes, 1)
         return builder.converted(flow, entry.simd)
 
@@ -143,7 +145,8 @@ class ProductLayer(Layer):
         assert entry.simd is not None
         bounds = self.range(self.nodes[0].output)
         engine = Mvu(self.inputs, self.outputs, entry.pe, entry.simd, x_type, IntType.of(self.weights), bounds.type, 0, bounds.type,
-                     self.out_type, family, entry.order or ORDERS[0], self.is_distance)
+                     self.out_type, family, entry.order or ORDERS[0], self.is_distance, entry.multiplier or "auto",
+                     entry.weight_memory or "auto")
         return self.compared(engine)
 
     def compared(self, engine: Mvu) -> tuple[Mvu, Int64 | None]:
@@ -171,6 +174,7 @@ class DepthwiseLayer(ProductLayer):
     engine: ClassVar[str] = "vvu"
     has_simd: ClassVar[bool] = False
     pe_counts: ClassVar[str] = "channels"
+    options: ClassVar[frozenset[str]] = frozenset(CHOICES) - {"order"}
 
     def cycles(self, entry: LayerPlan) -> int:
         return max(self.rounds * self.inputs * self.outputs, math.prod(self.shape_in)) // entry.pe
@@ -183,13 +187,15 @@ class DepthwiseLayer(ProductLayer):
         assert isinstance(op, Conv2d)  # `product` makes no others
         height, width, channels = self.shape_in
         window = Window.depthwise(height, width, channels // entry.pe, entry.pe, flow.word.type, kernel=op.weights.shape[:2],
-                                  stride=op.stride, dilation=op.dilation, pads=op.pads, pad_value=op.pad_value)
+                                  stride=op.stride, dilation=op.dilation, pads=op.pads, pad_value=op.pad_value,
+                                  memory=entry.window_memory or "auto")
         return builder.block("window", window, [flow], self.rounds * self.inputs * channels // entry.pe, 1)
 
     def unit(self, entry: LayerPlan, family: str, x_type: IntType) -> tuple[Mvu, Int64 | None]:
         bounds = self.range(self.nodes[0].output)
         return self.compared(Vvu(self.inputs, self.outputs, entry.pe, 1, x_type, IntType.of(self.weights), bounds.type, 0,
-                                 bounds.type, self.out_type, family))
+                                 bounds.type, self.out_type, family, multiplier=entry.multiplier or "auto",
+                                 memory=entry.weight_memory or "auto"))
 
 
 @makes("MatMul", "Conv2d", "ConvTranspose2d", "L1MatMul", "L1Conv2d")

@@ -20,6 +20,7 @@ class PoolLayer(Layer):
 
     engine: ClassVar[str] = "pool"
     pe_counts: ClassVar[str] = "channels"
+    options: ClassVar[frozenset[str]] = frozenset({"window_memory"})
 
     @property
     def is_global(self) -> bool:
@@ -55,7 +56,7 @@ class PoolLayer(Layer):
             height, width, _ = self.shape_in
             value = flow.word.type.lo if isinstance(op, MaxPool2d) else op.pad_value  # the least value never wins
             window = Window.depthwise(height, width, words, entry.pe, flow.word.type, kernel=op.kernel, stride=op.stride,
-                                      dilation=op.dilation, pads=op.pads, pad_value=value)
+                                      dilation=op.dilation, pads=op.pads, pad_value=value, memory=entry.window_memory or "auto")
             flow = builder.block("window", window, [flow], self.positions * self.taps * words, 1)
         engine = Pool(self.channels, entry.pe, self.taps, operation, flow.word.type, self.out_type,
                       "channels" if self.is_global else "taps")
@@ -74,6 +75,7 @@ class MoveLayer(Layer):
 
     engine: ClassVar[str] = "window"
     pe_counts: ClassVar[str] = "channels"
+    options: ClassVar[frozenset[str]] = frozenset({"window_memory"})
 
     @property
     def frame(self) -> tuple[int, int, int]:
@@ -105,23 +107,25 @@ class MoveLayer(Layer):
         op, lanes = self.nodes[0].op, entry.pe
         height, width, channels = self.frame
         size = (height, width, channels // lanes, lanes, kind)
+        memory = entry.window_memory or "auto"
         if isinstance(op, Slice):
             start, stop, step = (_three(one, fill) for one, fill in ((op.start, 0), (op.stop, 1), (op.step, 1)))
             words = [-(-end // lanes) if step[2] == 1 else end for end in (start[2], stop[2])]
-            return Window.slice(*size, start=(*start[:2], words[0]), stop=(*stop[:2], words[1]), step=step)
+            return Window.slice(*size, start=(*start[:2], words[0]), stop=(*stop[:2], words[1]), step=step,
+                                memory=memory)
         if isinstance(op, Pad):
             before, after = (_three(one, 0) for one in (op.before, op.after))
             return Window.pad(*size, before=(*before[:2], before[2] // lanes), after=(*after[:2], after[2] // lanes),
-                              pad_value=op.value)
+                              pad_value=op.value, memory=memory)
         if isinstance(op, Upsample):
-            return Window.upsample(*size, factor=op.factor)
+            return Window.upsample(*size, factor=op.factor, memory=memory)
         assert isinstance(op, Transpose)  # `move` makes no others
         lead = 3 - len(op.perm)
         steps = [Loop(height, row=1), Loop(width, col=1), Loop(channels // lanes, word=1)]
         if len(op.perm) == 2:  # (T, K) stands as T rows of one pixel
             steps = [steps[0], steps[2]]
             lead = 0
-        return Window(*size, tuple(steps[axis + lead] for axis in op.perm))
+        return Window(*size, tuple(steps[axis + lead] for axis in op.perm), memory=memory)
 
 
 def _three(shape: tuple[int, ...], fill: int = 1) -> tuple[int, int, int]:

@@ -21,26 +21,26 @@ SIZES = (1, 2, 3, 5, 8, 10, 16, 32, 49, 64, 128)
 
 
 def kinds_in_use(family: str) -> list[CellKind]:
-    trees = [PopcountTree(n, xnor, family) for n in SIZES for xnor in (True, False)]
+    trees = [PopcountTree(n, pairs, family) for n in SIZES for pairs in ("xnor", None)]
     return sorted({cell.kind for tree in trees for cell in tree.cells}, key=lambda kind: kind.name)
 
 
 @pytest.mark.parametrize("family", ["xilinx", "ecp5", "generic"])
-@pytest.mark.parametrize("xnor", [True, False])
+@pytest.mark.parametrize("pairs", ["xnor", "and", None])
 @pytest.mark.parametrize("n_bits", [1, 2, 3, 7, 8, 13, 49, 64])
-def test_block_equals_plan_in_simulation(n_bits: int, xnor: bool, family: str) -> None:
-    tree = PopcountTree(n_bits, xnor, family)
+def test_block_equals_plan_in_simulation(n_bits: int, pairs: str | None, family: str) -> None:
+    tree = PopcountTree(n_bits, pairs, family)
     block = Popcount(tree)
     rng = np.random.default_rng(n_bits)
     x = (rng.random((40, n_bits)) < rng.random((40, 1))).astype(int)
     w = rng.integers(0, 2, x.shape)
     x[0], w[0] = 1, 1
-    expected = tree.evaluate(x, w) if xnor else tree.evaluate(x)
+    expected = tree.evaluate(x, w) if pairs else tree.evaluate(x)
 
     async def bench(ctx) -> None:
         for row in range(len(x)):
             ctx.set(block.x, int("".join(map(str, x[row, ::-1])), 2))
-            if xnor:
+            if pairs:
                 ctx.set(block.w, int("".join(map(str, w[row, ::-1])), 2))
             await ctx.delay(1e-9)
             assert ctx.get(block.count) == expected[row]
@@ -50,7 +50,7 @@ def test_block_equals_plan_in_simulation(n_bits: int, xnor: bool, family: str) -
     simulator.run()
 
 
-def reference_module(kind: CellKind, name: str) -> str:
+def reference_module(kind: CellKind, name: str, pair: str = "==") -> str:
     """A cell's arithmetic, written from its contract and not from its tables."""
     terms, pairs, bits = [], 0, 0
     for at, (offset, is_pair) in enumerate(zip(kind.offsets, kind.is_pair(), strict=True)):
@@ -59,7 +59,7 @@ def reference_module(kind: CellKind, name: str) -> str:
         elif at < kind.carry_in + kind.row:
             source = f"row[{at - kind.carry_in}]"
         elif is_pair:
-            source, pairs = f"(x[{pairs}] == w[{pairs}])", pairs + 1
+            source, pairs = f"(x[{pairs}] {pair} w[{pairs}])", pairs + 1
         else:
             source, bits = f"bits[{bits}]", bits + 1
         terms.append(f"({kind.n_outputs}'d{1 << offset} * {source})")
@@ -75,9 +75,10 @@ def reference_module(kind: CellKind, name: str) -> str:
 def test_every_cell_is_proven(family: str) -> None:
     """SAT: each cell that any tree uses equals its arithmetic for all inputs."""
     files, script = {}, []
-    for kind in kinds_in_use(family):
-        name, text = cell_module(kind, family)
-        files |= {f"{name}.v": text, f"{name}_ref.v": reference_module(kind, f"{name}_ref")}
+    cells = [(kind, pairs) for kind in kinds_in_use(family) for pairs in ("xnor", "and") if pairs == "xnor" or any(kind.is_pair())]
+    for kind, pairs in cells:
+        name, text = cell_module(kind, family, pairs)
+        files |= {f"{name}.v": text, f"{name}_ref.v": reference_module(kind, f"{name}_ref", "==" if pairs == "xnor" else "&")}
         script += [
             "design -reset",
             f"read_verilog {name}.v {name}_ref.v",
@@ -123,9 +124,10 @@ def test_whole_block_is_proven() -> None:
     )
 
 
+@pytest.mark.parametrize("pairs", ["xnor", "and"])
 @pytest.mark.parametrize("family", ["xilinx", "ecp5"])
-def test_synthesis_is_as_large_as_planned(family: str) -> None:
-    tree = PopcountTree(8 if family == "xilinx" else 16, True, family)
+def test_synthesis_is_as_large_as_planned(family: str, pairs: str) -> None:
+    tree = PopcountTree(8 if family == "xilinx" else 16, pairs, family)
     top, files = verilog_of(tree)
     result = synthesize(files, top, family, with_levels=True)
     assert (result.luts, result.carry) == (tree.luts, tree.carry_cells)

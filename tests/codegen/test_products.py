@@ -33,8 +33,16 @@ KINDS = [
     (IntType(-6, 9, 3), BIPOLAR, "planes"),
     (IntType(-3, 3, 2), TERNARY, "planes"),
     (IntType(-20, 100), unsigned(1), "planes"),
-    (signed(4), signed(3), "integer"),
-    (BIPOLAR, signed(3), "integer"),
+    (signed(4), signed(3), "planes"),
+    (BIPOLAR, signed(3), "planes"),
+    (unsigned(2), IntType(-3, 3, 2), "planes"),
+    (IntType(-6, 9, 3), IntType(-14, 14, 4), "planes"),
+    (IntType(-3, 3, 2), unsigned(3), "planes"),
+    (unsigned(2), IntType(-4, 2, 3), "integer"),
+    (IntType(-7, 7, 2), IntType(-6, 6, 4), "planes"),
+    (signed(4), IntType(-9, 9, 3), "integer"),
+    (signed(5), signed(4), "integer"),
+    (unsigned(8), signed(8), "integer"),
     (IntType(5, 5), BIPOLAR, "integer"),
 ]
 

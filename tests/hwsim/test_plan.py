@@ -45,11 +45,11 @@ def test_file_round_trip(tmp_path: Path) -> None:
 
 
 def test_a_plan_reads_well() -> None:
-    assert TEXT.splitlines()[6:] == [
+    assert TEXT.splitlines()[8:] == [
         "version = 1", 'network = "net"', 'structure = "0123456789abcdef"', 'family = "ecp5"        # xilinx, ecp5, generic',
         "clock_mhz = 250.0", "", '[layers."fc0"]', 'engine = "mvu"', "pe = 2", "simd = 3", 'order = "inputs"', "fifo_depth = 7", "",
         '[layers."top"]', 'engine = "argmax"', "pe = 1"]
-    assert all(line.startswith("# ") for line in TEXT.splitlines()[:5])
+    assert all(line.startswith("# ") for line in TEXT.splitlines()[:7])
 
 
 def test_what_may_be_left_out() -> None:
@@ -62,7 +62,7 @@ MISTAKES = [
     ("version = 1", "version = 2", "p has version 2; this bitwright reads version 1"),
     ("version = 1\n", "", "p has version None; this bitwright reads version 1"),
     ("version = 1", "versoin = 1", "p: unknown key 'versoin'; known are clock_mhz, family, input_fifo_depth, layers, network, structure, version"),
-    ("simd = 3", "smid = 3", "p, layer 'fc0': unknown key 'smid'; known are engine, fifo_depth, order, pe, simd"),
+    ("simd = 3", "smid = 3", "p, layer 'fc0': unknown key 'smid'; known are engine, fifo_depth, multiplier, order, pe, simd, weight_memory, window_memory"),
     ('family = "ecp5"', 'family = "ice40"', "p: family is 'ice40'; choose one of xilinx, ecp5, generic"),
     ('family = "ecp5"', "family = 5", "p: family is 5; choose one of xilinx, ecp5, generic"),
     ("clock_mhz = 250.0", "clock_mhz = 0", "p: clock_mhz is 0; give a clock in MHz between 0 and 10000"),
@@ -86,6 +86,9 @@ MISTAKES = [
     ("fifo_depth = 7", "fifo_depth = []", "p, layer 'fc0': fifo_depth is an empty list; give one depth for each reader, or leave it out"),
     ('order = "inputs"', 'order = "rows"', "p, layer 'fc0': order is 'rows'; choose one of outputs, inputs"),
     ('order = "inputs"', "order = [1]", "p, layer 'fc0': order is [1]; choose one of outputs, inputs"),
+    ('order = "inputs"', 'weight_memory = "bram"', "p, layer 'fc0': weight_memory is 'bram'; choose one of auto, distributed, block"),
+    ('order = "inputs"', "window_memory = 1", "p, layer 'fc0': window_memory is 1; choose one of auto, distributed, block"),
+    ('order = "inputs"', 'multiplier = "dps"', "p, layer 'fc0': multiplier is 'dps'; choose one of auto, logic, dsp"),
 ]
 
 
@@ -191,6 +194,8 @@ WRONG = [
     (changed("top", pe=4), "layer 'top': pe = 4 does not divide its 10 channels; the nearest that do are 2 and 5"),
     (changed("top", simd=2), "layer 'top': the engine 'argmax' has no simd, but the plan says 2; remove that line"),
     (changed("quantizer", simd=2), "layer 'quantizer': the engine 'thresholding' has no simd, but the plan says 2; remove that line"),
+    (changed("quantizer", weight_memory="block"),
+     "layer 'quantizer': the engine 'thresholding' has no weight_memory, but the plan says 'block'; remove that line"),
     (changed("quantizer", order="inputs"),
      "layer 'quantizer': the engine 'thresholding' has no order, but the plan says 'inputs'; remove that line"),
 ]

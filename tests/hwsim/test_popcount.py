@@ -19,42 +19,45 @@ def every_vector(n_bits: int) -> np.ndarray:
 @pytest.mark.parametrize("n_bits", range(1, 11))
 def test_counts_every_vector(n_bits: int, family: str) -> None:
     x = every_vector(n_bits)
-    bits = PopcountTree(n_bits, xnor=False, family=family)
+    bits = PopcountTree(n_bits, pairs=None, family=family)
     np.testing.assert_array_equal(bits.evaluate(x), x.sum(axis=1))
     # All equality patterns, each under several activations.
-    pairs = PopcountTree(n_bits, xnor=True, family=family)
+    pairs = PopcountTree(n_bits, pairs="xnor", family=family)
     for seed in range(4):
         w = np.random.default_rng(seed).integers(0, 2, n_bits)
         np.testing.assert_array_equal(pairs.evaluate(x, np.broadcast_to(w, x.shape)), (x == w).sum(axis=1))
 
 
-@pytest.mark.parametrize("xnor", [True, False])
+@pytest.mark.parametrize("pairs", ["xnor", "and", None])
 @pytest.mark.parametrize("family", ["xilinx", "ecp5"])
 @pytest.mark.parametrize("n_bits", LARGE)
-def test_counts_random_vectors(n_bits: int, family: str, xnor: bool) -> None:
-    tree = PopcountTree(n_bits, xnor, family)
+def test_counts_random_vectors(n_bits: int, family: str, pairs: str | None) -> None:
+    tree = PopcountTree(n_bits, pairs, family)
     rng = np.random.default_rng(n_bits)
     density = rng.random((400, 1))
     equal = (rng.random((400, n_bits)) < density).astype(np.uint8)
     equal[0], equal[1] = 0, 1
     w = rng.integers(0, 2, equal.shape, dtype=np.uint8)
-    counted = tree.evaluate(1 ^ equal ^ w, w) if xnor else tree.evaluate(equal)
+    if pairs == "and":
+        np.testing.assert_array_equal(tree.evaluate(equal, w), (equal & w).sum(axis=1))
+        w[:] = 1
+    counted = {"xnor": lambda: tree.evaluate(1 ^ equal ^ w, w), "and": lambda: tree.evaluate(equal, w), None: lambda: tree.evaluate(equal)}[pairs]()
     np.testing.assert_array_equal(counted, equal.sum(axis=1))
 
 
-@pytest.mark.parametrize("xnor", [True, False])
+@pytest.mark.parametrize("pairs", ["xnor", "and", None])
 @pytest.mark.parametrize("family", ["xilinx", "ecp5"])
 @pytest.mark.parametrize("n_bits", LARGE)
-def test_plan_conserves_weight_and_uses_each_bit_once(n_bits: int, family: str, xnor: bool) -> None:
+def test_plan_conserves_weight_and_uses_each_bit_once(n_bits: int, family: str, pairs: str | None) -> None:
     """Weighted sum in = weighted sum out: with every cell proven, that proves the tree for all inputs."""
-    tree = PopcountTree(n_bits, xnor, family)
+    tree = PopcountTree(n_bits, pairs, family)
     known, used = set(range(n_bits)), set()
     for cell in tree.cells:
         reads = [bit for bit in cell.inputs if bit != ZERO]
         assert set(reads) <= known and not used & set(reads) and len(reads) == len(set(reads))
         for bit, offset, is_pair in zip(cell.inputs, cell.kind.offsets, cell.kind.is_pair(), strict=True):
             assert bit == ZERO or tree.columns[bit] == cell.column + offset
-            assert is_pair == (xnor and 0 <= bit < n_bits)
+            assert is_pair == (pairs is not None and 0 <= bit < n_bits)
         used |= set(reads)
         known |= {bit for bit in cell.outputs if bit != ZERO}
         # What a cell can count fits its outputs; those above the count's width are 0, as the total fits it.
@@ -80,7 +83,7 @@ def test_plan_conserves_weight_and_uses_each_bit_once(n_bits: int, family: str, 
     ],
 )
 def test_luts_stay_below_bound(family: str, n_bits: int, bound: int) -> None:
-    assert 0 < PopcountTree(n_bits, True, family).luts <= bound
+    assert 0 < PopcountTree(n_bits, "xnor", family).luts <= bound
 
 
 def test_plan_is_deterministic() -> None:
@@ -99,11 +102,16 @@ def test_size_is_refused(n_bits: object) -> None:
 
 def test_family_is_refused() -> None:
     with pytest.raises(ValueError, match="family is 'cyclone'; choose one of xilinx, ecp5, generic"):
-        PopcountTree(8, True, "cyclone")
+        PopcountTree(8, "xnor", "cyclone")
+
+
+def test_pairs_are_refused() -> None:
+    with pytest.raises(ValueError, match="pairs is 'or'; choose 'xnor', 'and' or None"):
+        PopcountTree(8, "or")
 
 
 def test_operands_are_refused() -> None:
-    with pytest.raises(ValueError, match="pass w exactly when xnor is true"):
+    with pytest.raises(ValueError, match="pass w exactly when it counts pairs"):
         PopcountTree(8).evaluate(np.zeros(8))
     with pytest.raises(ValueError, match="last axis must be 8"):
         PopcountTree(8).evaluate(np.zeros(7), np.zeros(7))
