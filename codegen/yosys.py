@@ -25,7 +25,9 @@ SYNTHESIS = {
     "ecp5": "synth_ecp5",
     "ice40": "synth_ice40",
 }
-"""The synthesis command of each family, without ``-top``; ``xilinx`` is the 7 series, ``xcup`` UltraScale+. Modules with ``keep_hierarchy`` are mapped alone."""
+"""The synthesis command of each family, without ``-top``; ``xilinx`` is the 7 series, ``xcup`` UltraScale+.
+
+Modules with ``keep_hierarchy`` are mapped alone."""
 
 _LUT6_CELLS = ("LUT1", "LUT2", "LUT3", "LUT4", "LUT5", "LUT6", "INV")
 LUT_CELLS = {

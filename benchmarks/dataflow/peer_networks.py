@@ -9,7 +9,21 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from intir import BIPOLAR, Conv2d, Graph, GraphBuilder, IntType, MatMul, MaxPool2d, Op, Requant, Reshape, Threshold, signed, unsigned
+from intir import (
+    BIPOLAR,
+    Conv2d,
+    Graph,
+    GraphBuilder,
+    IntType,
+    MatMul,
+    MaxPool2d,
+    Op,
+    Requant,
+    Reshape,
+    Threshold,
+    signed,
+    unsigned,
+)
 
 
 def _weights(rng: np.random.Generator, kind: IntType, shape: Sequence[int]) -> NDArray[np.int64]:

@@ -14,9 +14,9 @@ from pathlib import Path
 import nngen as ng
 import numpy as np
 import veriloggen.thread as vthread
-import veriloggen.types.axi as axi
 from nngen.operator.relu import relu
 from veriloggen import Module, Not, Seq
+from veriloggen.types import axi
 
 CHUNK_BYTES = 64
 SUM_TYPE = ng.int32
@@ -51,7 +51,8 @@ def activation(layer):
     if not layer["activation"]:
         return {"dtype": SUM_TYPE}, 0
     if layer["activation"] == "sign":
-        return {"dtype": ng.int2, "act_func": Sign}, 0
+        # Stored in two bits, NNgen's Verilog was seen to give other sums than its own software.
+        return {"dtype": ng.int8, "act_func": Sign}, 0
     if layer["activation"] == "clip":
         return {"dtype": ng.dtype_int(stored(layer["bits"]))}, layer["shift"]
     # A ReLU's result is signed here, as it saturates before: eight bits of a network's own lose the last one.
@@ -66,26 +67,21 @@ def build(arrays, layers, source, parallelism):
     first = value
     for number, layer in enumerate(layers):
         weights = arrays[f"weights{number}"]
-        binary = layer["weight_bits"] == 1
         conv = weights.ndim == 4
         if not conv and len(value.shape) > 2:
             value = ng.reshape(value, [1, -1])
         taps = np.transpose(weights, (3, 0, 1, 2)) if conv else weights.T
-        kind = ng.uint1 if binary else ng.dtype_int(stored(layer["weight_bits"]))
+        # Weights of -1 and +1 take two bits: only the convolution knows one-bit ones, and its Verilog is larger.
+        kind = ng.dtype_int(max(2, stored(layer["weight_bits"])))
         options, shift = activation(layer)
         options |= {"sum_dtype": SUM_TYPE, "name": f"layer{number}"}
         if arrays[f"bias{number}"].any():
             options["bias"] = variable(BIAS_TYPE, arrays[f"bias{number}"], f"bias{number}")
         if (arrays[f"multiplier{number}"] != 1).any():
             options["scale"] = variable(SCALE_TYPE, arrays[f"multiplier{number}"], f"scale{number}")
-        if binary and not conv:  # no binary matrix product: a 1x1 convolution is the same sum
-            taps = taps[:, None, None, :]
-            value = ng.reshape(value, [1, 1, 1, -1]) if len(value.shape) == 2 else value
-        filters = variable(kind, (taps > 0).astype(np.int64) if binary else taps, f"weights{number}")
-        if conv or binary:
-            pads = layer.get("pads", [0, 0, 0, 0])
-            product = ng.binary_weight_conv2d if binary else ng.conv2d
-            value = product(value, filters, (1, *layer.get("stride", (1, 1)), 1), padding=tuple(pads), **options)
+        filters = variable(kind, taps, f"weights{number}")
+        if conv:
+            value = ng.conv2d(value, filters, (1, *layer["stride"], 1), padding=tuple(layer["pads"]), **options)
         else:
             value = ng.matmul(value, filters, transposed_b=True, **options)
         value.attribute(par_ich=min(parallelism, weights.shape[-2]))
@@ -128,9 +124,9 @@ def bench(design, first, last, parameters, x, data_bits):
         start = counter.value
         ng.sim.start(control)
         ng.sim.wait(control)
-        print("cycles %d" % (counter.value - start))
+        print("cycles %d" % (counter.value - start))  # noqa: UP031 (it becomes Verilog)
         for index in range(outputs):
-            print("output %d" % ram.read_word(index, last.addr, last.dtype.width))
+            print("output %d" % ram.read_word(index, last.addr, last.dtype.width))  # noqa: UP031
         vthread.finish()
 
     vthread.Thread(m, "run", clock, reset, run).start()

@@ -91,9 +91,13 @@ class PeerResult:
     note: str = ""
 
 
-def _recorded(tool: str, network: str, cycles: int, cells: Sequence[int | None], seconds: float, lines: int | None = None) -> PeerResult:
-    version = next(pin.split("==")[1] for pin in REQUIREMENTS[tool.split()[0]] if pin.startswith(tool.split()[0]))
-    return PeerResult(tool, version, network, cycles, "recorded", *cells, seconds, lines, "networks of these shapes, another machine")
+def _version(tool: str) -> str:
+    return REQUIREMENTS[tool.partition(" ")[0]][0].partition("==")[2]
+
+
+def _recorded(tool: str, network: str, cycles: int, cells: Sequence[int | None], seconds: float,
+              lines: int | None = None) -> PeerResult:
+    return PeerResult(tool, _version(tool), network, cycles, "recorded", *cells, seconds, lines, "recorded")
 
 
 _NONE = (None,) * 4
@@ -194,9 +198,9 @@ def nngen(graph: Graph, network: str, parallelism: int = 1, *, cells: bool = Tru
         Of the synthesis.
     """
     tool = f"nngen x{parallelism}"
-    row = PeerResult(tool, REQUIREMENTS["nngen"][0].split("==")[1], network)
+    row = PeerResult(tool, _version(tool), network)
     earlier = recorded(tool, network)
-    if earlier:
+    if earlier is not None:
         row = replace(row, cycles=earlier.cycles, cycles_source="recorded")
     with tempfile.TemporaryDirectory(prefix="bitwright_") as work:
         folder = Path(work)
@@ -204,8 +208,8 @@ def nngen(graph: Graph, network: str, parallelism: int = 1, *, cells: bool = Tru
             result, ours = _generate("nngen", graph, folder, str(parallelism), *(["--bench"] if simulate else []))
             row = replace(row, seconds_to_verilog=result["seconds"], lines=result["lines"])
             if simulate:
-                expected = result["expected"]
-                row = replace(row, cycles=simulated_cycles(folder, expected), cycles_source="measured", note=_agreement(expected, ours))
+                cycles = simulated_cycles(folder, result["expected"])
+                row = replace(row, cycles=cycles, cycles_source="measured", note=_agreement(result["expected"], ours))
         except PeerError as error:
             row = replace(row, note=str(error))
         return _counted(row, result, folder, timeout_seconds) if cells and row.lines is not None else row
@@ -236,9 +240,10 @@ def parse_bench(text: str, expected: list[int]) -> int:
     return int(cycles[1])
 
 
-def alkaid(graph: Graph, network: str, *, tool: str = "alkaid", cells: bool = True, timeout_seconds: float = TIMEOUT_SECONDS) -> PeerResult:
+def alkaid(graph: Graph, network: str, *, tool: str = "alkaid", cells: bool = True,
+           timeout_seconds: float = TIMEOUT_SECONDS) -> PeerResult:
     """alkaid's row for a network, unrolled; with ``tool="da4ml"`` that of its predecessor.  Other parameters as for `nngen`."""
-    row = PeerResult(tool, REQUIREMENTS[tool][0].split("==")[1], network)
+    row = PeerResult(tool, _version(tool), network)
     with tempfile.TemporaryDirectory(prefix="bitwright_") as work:
         folder = Path(work)
         try:
@@ -246,7 +251,8 @@ def alkaid(graph: Graph, network: str, *, tool: str = "alkaid", cells: bool = Tr
         except PeerError as error:
             return replace(row, note=str(error))
         note = f"latency {result['latency']}, {result['cpu_seconds']:.0f} s of CPU; {_agreement(result['expected'], ours)}"
-        row = replace(row, cycles=1, cycles_source="by construction", seconds_to_verilog=result["seconds"], lines=result["lines"], note=note)
+        row = replace(row, cycles=1, cycles_source="by construction", seconds_to_verilog=result["seconds"],
+                      lines=result["lines"], note=note)
         return _counted(row, result, folder, timeout_seconds) if cells else row
 
 
@@ -295,7 +301,8 @@ def table(results: Sequence[PeerResult]) -> Table:
 def main(arguments: list[str] | None = None) -> int:
     """Print the peers' table alone."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.dataflow.peers", description="Peers on our networks.")
-    parser.add_argument("--only", metavar="TOOL:NETWORK", action="append", help="one row, for example 'nngen x1:mlp_int8'; may be repeated")
+    parser.add_argument("--only", metavar="TOOL:NETWORK", action="append",
+                        help="one row, for example 'nngen x1:mlp_int8'; may be repeated")
     options = parser.parse_args(arguments)
     console = Console(width=None if sys.stdout.isatty() else 150)
     console.print(table(run(console, options.only)))
