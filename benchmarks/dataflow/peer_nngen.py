@@ -51,7 +51,7 @@ def activation(layer):
     if not layer["activation"]:
         return {"dtype": SUM_TYPE}, 0
     if layer["activation"] == "sign":
-        # Stored in two bits, NNgen's Verilog was seen to give other sums than its own software.
+        # Two bits would do as well; in bytes NNgen's Verilog is shorter.
         return {"dtype": ng.int8, "act_func": Sign}, 0
     if layer["activation"] == "clip":
         return {"dtype": ng.dtype_int(stored(layer["bits"]))}, layer["shift"]
@@ -71,7 +71,8 @@ def build(arrays, layers, source, parallelism):
         if not conv and len(value.shape) > 2:
             value = ng.reshape(value, [1, -1])
         taps = np.transpose(weights, (3, 0, 1, 2)) if conv else weights.T
-        # Weights of -1 and +1 take two bits: only the convolution knows one-bit ones, and its Verilog is larger.
+        # Weights of -1 and +1 take two bits: only `binary_weight_conv2d` has one-bit ones, and as a 1x1 convolution of 784
+        # channels its Verilog gave other sums than NNgen's own software.
         kind = ng.dtype_int(max(2, stored(layer["weight_bits"])))
         options, shift = activation(layer)
         options |= {"sum_dtype": SUM_TYPE, "name": f"layer{number}"}
