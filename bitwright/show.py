@@ -163,3 +163,6 @@ def verification(result: Verification, console: Console) -> None:
     else:
         console.print("FAILED: " + ", ".join(f"{result.total(fault)} {fault.replace('_', ' ')}" for fault in FAULTS
                                              if result.total(fault)), style="bold red", markup=False)
+        for name, pattern in result.patterns.items():
+            if pattern["first_difference"]:
+                console.print(f"{name.replace('_', ' ')}: {pattern['first_difference']}", markup=False, highlight=False)

