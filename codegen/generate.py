@@ -14,6 +14,7 @@ from hwsim.engines.argmax import Argmax
 from hwsim.engines.base import Engine
 from hwsim.engines.fifo import StreamFifo
 from hwsim.engines.fork import Fork
+from hwsim.engines.linebuffer import LineBuffer
 from hwsim.engines.mvu import Mvu
 from hwsim.engines.permute import Permute
 from hwsim.engines.pool import Pool
@@ -29,6 +30,7 @@ from .blocks.elementwise import ClipBlock, LookupBlock, ScaleBlock
 from .blocks.fifo import FifoBlock
 from .blocks.fork import ForkBlock
 from .blocks.join import ArithmeticBlock, ConcatBlock
+from .blocks.linebuffer import LineBufferBlock
 from .blocks.mvu import MvuBlock
 from .blocks.permute import PermuteBlock
 from .blocks.pool import PoolBlock
@@ -124,6 +126,7 @@ BLOCKS: dict[type[Engine], tuple[Callable[..., wiring.Component], bool]] = {
     elementwise.Lookup: (LookupBlock, True),
     elementwise.Requant: (RequantBlock, True),
     elementwise.Scale: (ScaleBlock, True),
+    LineBuffer: (LineBufferBlock, False),
     Mvu: (MvuBlock, True),
     Fork: (ForkBlock, False),
     Pool: (PoolBlock, False),
