@@ -17,7 +17,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, unsigned
-from amaranth.hdl._ast import Statement
 from amaranth.lib.memory import Memory
 
 from hwsim.engines.linebuffer import MOST_REGISTERS, LineBuffer, Scan
@@ -82,7 +81,8 @@ class LineBufferBlock(StreamBlock[LineBuffer]):
         m.submodules[name] = memory = Memory(shape=unsigned(count * width), depth=delay, init=[], attrs=attrs)
         slot = wrapping(m, control.fires, delay, f"{name}_slot")
         write, read = memory.write_port(), memory.read_port()
-        m.d.comb += [read.addr.eq(slot), read.en.eq(control.advance), write.addr.eq(register(m, control.advance, slot, f"{name}_back")),
+        m.d.comb += [read.addr.eq(slot), read.en.eq(control.advance),
+                     write.addr.eq(register(m, control.advance, slot, f"{name}_back")),
                      write.data.eq(Cat(newest, read.data)), write.en.eq(moves)]
         return [read.data[n * width:(n + 1) * width] for n in range(count)]
 
@@ -95,7 +95,7 @@ class LineBufferBlock(StreamBlock[LineBuffer]):
         rows = _walk(m, line, p.rows, "row", 0)
         if p.start:  # a frame begins inside of a row
             with m.If(line & rows.last):
-                m.d.sync += cols.restart
+                m.d.sync += [count.eq(first) for count, first in cols.counters]
         return rows.inside & cols.inside, rows.ends & cols.ends
 
 
@@ -106,13 +106,13 @@ class _Walk:
     last: Value  # at the last position
     inside: Value  # at a position of the frame
     ends: Value  # where windows end
-    restart: list[Statement]  # back to the first position of a frame
+    counters: list[tuple[Signal, int]]  # and what they begin with
 
 
 def _walk(m: Module, step: Value, scan: Scan, name: str, start: int) -> _Walk:
     """Counters along an axis: the position, and its phases in the insertion and in the stride."""
     last = Signal(name=f"{name}_last")
-    restart: list[Statement] = []
+    counters: list[tuple[Signal, int]] = []
 
     def counter(label: str, period: int, base: int) -> Signal:
         """The position less `base`, modulo a period."""
@@ -120,7 +120,7 @@ def _walk(m: Module, step: Value, scan: Scan, name: str, start: int) -> _Walk:
         ahead = count + 1 if period & (period - 1) == 0 or period == scan.length else Mux(count == period - 1, 0, count + 1)
         with m.If(step):
             m.d.sync += count.eq(Mux(last, -base % period, ahead))
-        restart.append(count.eq((start - base) % period))
+        counters.append((count, (start - base) % period))
         return count
 
     def among(first: int, final: int, period: int, phase: str) -> Value:
@@ -135,7 +135,7 @@ def _walk(m: Module, step: Value, scan: Scan, name: str, start: int) -> _Walk:
     place = counter(name, scan.length, 0)
     m.d.comb += last.eq(place == scan.length - 1)
     inside = among(scan.before, scan.before + scan.seen - 1, scan.insert, f"{name}_insert")
-    return _Walk(last, inside, among(scan.first, scan.last, scan.stride, f"{name}_stride"), restart)
+    return _Walk(last, inside, among(scan.first, scan.last, scan.stride, f"{name}_stride"), counters)
 
 
 def _later(m: Module, moves: Value, value: Value, steps: int, name: str) -> Value:

@@ -15,6 +15,7 @@ from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from intir import IntType
 
@@ -114,17 +115,17 @@ class LineBuffer(Engine):
     memory: str = "auto"
 
     def __post_init__(self) -> None:
-        sizes = (self.height, self.width, self.words, self.lanes, *self.kernel, *self.outputs, *self.stride, *self.dilation, *self.insert)
-        if min(sizes) < 1:
-            raise WindowError(f"a line buffer over {self.height} x {self.width} pixels of {self.words} words of {self.lanes} lanes, "
-                              f"{self.outputs} windows of {self.kernel} taps, stride {self.stride}, dilation {self.dilation}, "
+        sizes = (self.height, self.width, self.words, self.lanes)
+        if min(*sizes, *self.kernel, *self.outputs, *self.stride, *self.dilation, *self.insert) < 1:
+            raise WindowError(f"a line buffer over {sizes} rows, columns, words and lanes, {self.outputs} windows "
+                              f"of {self.kernel} taps, stride {self.stride}, dilation {self.dilation}, "
                               f"insert {self.insert}; every size must be 1 or more")
         if self.memory not in MEMORIES:
             raise WindowError(f"a line buffer's memory is '{self.memory}'; choose one of {', '.join(MEMORIES)}")
         end = tuple(self.origin[i] + self.dilation[i] * (self.kernel[i] - 1) for i in (0, 1))
         if end < (0, 0):
-            raise WindowError(f"a line buffer's first window ends in row {end[0]} and column {end[1]} of the frame, before its first "
-                              "pixel; use a window unit, or pad less")
+            raise WindowError(f"a line buffer's first window ends in row {end[0]} and column {end[1]} of the frame, before its "
+                              "first pixel; use a window unit, or pad less")
 
     @classmethod
     def convolution(cls, height: int, width: int, words: int, lanes: int, type: IntType, *, kernel: Sequence[int],
@@ -251,7 +252,8 @@ class LineBuffer(Engine):
         With H rows (those seen, and padding) and W columns of frame and insertions between pads of L and R, a period is
         ``(H * (W + L + R - S) + S) * words`` where S = min(L, R, dilation * (kernel - 1)) columns are shared.
         """
-        needs, emits = np.ones((1, 1), np.bool_), np.ones((1, 1), np.bool_)
+        needs: NDArray[np.bool_] = np.ones((1, 1), np.bool_)
+        emits = needs
         for axis, scan in enumerate((self.rows, self.cols)):
             at = np.arange(scan.length)
             place = at - scan.before
@@ -259,8 +261,7 @@ class LineBuffer(Engine):
             ends = (at >= scan.first) & (at <= scan.last) & ((at - scan.first) % scan.stride == 0)
             shape = (-1, 1) if axis == 0 else (1, -1)
             needs, emits = needs & inside.reshape(shape), emits & ends.reshape(shape)
-        needs, emits = (np.repeat(one.ravel()[self.start:], self.words) for one in (needs, emits))
-        return Schedule(needs, emits, 2)
+        return Schedule(np.repeat(needs.ravel()[self.start:], self.words), np.repeat(emits.ravel()[self.start:], self.words), 2)
 
     def paced_cycles(self, vectors: int, inner: int, outer: int) -> int:
         """Least cycles per frame in front of a unit that takes its words more slowly.
@@ -283,9 +284,8 @@ class LineBuffer(Engine):
 
     @property
     def actions(self) -> Actions:
-        kept = (self.kernel[0] - 1 + (self.kernel[1] - 1) * self.kernel[0]) * self.lanes * self.kept_type.bits
-        steps = self.scan_pixels * self.words
-        return Actions(buffer_bits_read=steps * kept, buffer_bits_written=steps * kept)
+        moved = self.scan_pixels * self.words * (self.line_bits + self.column_bits)
+        return Actions(buffer_bits_read=moved, buffer_bits_written=moved)
 
     @property
     def line_bits(self) -> int:
@@ -293,13 +293,17 @@ class LineBuffer(Engine):
         return (self.kernel[0] - 1) * self.lanes * self.kept_type.bits
 
     @property
+    def column_bits(self) -> int:
+        """Width of the memory of columns."""
+        return (self.kernel[1] - 1) * self.kernel[0] * self.lanes * self.kept_type.bits
+
+    @property
     def luts(self) -> int:
         """Counters, and what the memories take in LUT RAM; delays of 1 or 2 are registers, and padding resets them."""
         control = 2 * self.words.bit_length() + self.lanes * (self.kept_type != self.type)
         for scan in (self.rows, self.cols):
             control += 2 * (scan.length - 1).bit_length() + 2 * (scan.stride * scan.insert - 1).bit_length()
-        for delay, bits, style in ((self.row_delay, self.line_bits, self.memory),
-                                   (self.col_delay, (self.kernel[1] - 1) * self.kernel[0] * self.lanes * self.kept_type.bits, "auto")):
+        for delay, bits, style in ((self.row_delay, self.line_bits, self.memory), (self.col_delay, self.column_bits, "auto")):
             if delay > MOST_REGISTERS and bits:
                 control += memory_luts(delay, bits, style) + 2 * delay.bit_length()
         return control

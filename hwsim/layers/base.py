@@ -84,6 +84,8 @@ class Layer(ABC):
     pe_counts: ClassVar[str] = "outputs"
     #: Whether the plan gives inputs at a time.
     has_simd: ClassVar[bool] = False
+    #: Whether the plan may ask for all taps of a window at a time, as `simd`; without it, they come one by one.
+    takes_taps: ClassVar[bool] = False
 
     graph: Graph
     nodes: tuple[Node, ...]
@@ -113,6 +115,11 @@ class Layer(ABC):
     def shape(self) -> tuple[int, ...]:
         """Shape of its output."""
         return self.graph.values[self.value].shape
+
+    @property
+    def counted(self) -> str:
+        """What `pe` counts, for errors."""
+        return self.pe_counts
 
     @property
     def elements(self) -> int:
@@ -167,11 +174,15 @@ class Layer(ABC):
         if entry.engine != self.engine:
             raise PlanError(f"layer '{self.name}': the plan's engine '{entry.engine}' cannot run it; write "
                             f"engine = \"{self.engine}\"")
-        _among(self.name, "pe", entry.pe, self.pe_choices(), self.pe_counts)
+        _among(self.name, "pe", entry.pe, self.pe_choices(), self.counted)
         if self.has_simd:
             _among(self.name, "simd", entry.simd, self.simd_choices(), "inputs")
+        elif self.takes_taps and entry.order is None:
+            if entry.simd is not None and entry.simd not in self.simd_choices():
+                raise PlanError(f"layer '{self.name}': simd = {entry.simd}, but the engine '{self.engine}' takes so many taps "
+                                f"of its windows at a time: {' or '.join(map(str, self.simd_choices()))}")
         elif entry.simd is not None or entry.order is not None:
-            key = "simd" if entry.simd is not None else "order"
+            key = "simd" if entry.simd is not None and not self.takes_taps else "order"
             raise PlanError(f"layer '{self.name}': the engine '{self.engine}' has no {key}, but the plan says "
                             f"{getattr(entry, key)!r}; remove that line")
 

@@ -18,7 +18,6 @@ from intir import (
     BIPOLAR,
     Add,
     ArgMax,
-    Conv2d,
     Graph,
     GraphBuilder,
     IntType,
@@ -217,14 +216,12 @@ def test_layers_take_thresholds_along_and_skip_reshapes() -> None:
 def test_what_no_engine_runs() -> None:
     empty = GraphBuilder("empty")
     empty.output(empty.input("x", (4,), BIPOLAR))
-    grouped = chain(Conv2d(np.ones((1, 1, 2, 4), np.int64), groups=2), shape=(2, 2, 4))
     deep = chain(Transpose((3, 0, 1, 2)), shape=(2, 2, 2, 2))
     build = GraphBuilder("bias")
     x = build.input("x", (3, 2, 4), BIPOLAR)
     row = build.node(Slice((0, 0, 0), (1, 2, 4), (1, 1, 1)), x)
     build.output(build.node(Add(), x, row))
     for graph, start in [
-            (grouped, "node 'conv2d0' (Conv2d) has 2 groups of 4 channels; engines run 1 group, or as many as channels, so split it"),
             (deep, "node 'transpose0' (Transpose) moves a tensor of shape (2, 2, 2, 2); hardware moves (rows, columns, channels)"),
             (build.build(), "node 'add0' (Add) joins tensors of shapes (3, 2, 4) and (1, 2, 4); hardware repeats one of them along all"),
             (empty.build(), "graph 'empty' computes nothing: its output is its input; lower a network with layers")]:
