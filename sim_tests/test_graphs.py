@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,10 @@ import pytest
 
 from codegen.yosys import run_yosys
 from hwsim.autoplan import auto_plan
+from hwsim.engines.linebuffer import LineBuffer
 from hwsim.engines.mvu import Mvu
+from hwsim.layers import collect
+from hwsim.plan import Plan
 from intir import (
     BIPOLAR,
     TERNARY,
@@ -179,8 +183,17 @@ def one_dimension() -> Graph:
     return n.done(n.dense(n.node(Reshape((16,)), v), 3))
 
 
+def grouped() -> Graph:
+    """Two groups; a channel multiplier; a transposed convolution of each channel; distances in groups."""
+    n = Net("grouped", (6, 6, 4), unsigned(3))
+    v = n.quantized(n.conv(n.x, 3, 6, pad=1, groups=2), BIPOLAR)
+    v = n.quantized(n.conv(v, 2, 12, BIPOLAR, stride=2, groups=6), unsigned(2))
+    v = n.quantized(n.node(ConvTranspose2d(n.weights(signed(3), 2, 2, 1, 12), (2, 2), (1, 1), (0, 1, 0, 1), (0, 0), 12), v), unsigned(2))
+    return n.done(n.node(L1Conv2d(n.weights(signed(3), 1, 1, 4, 6), (1, 1), (1, 1), (0, 0, 0, 0), 0, 3), v))
+
+
 NETWORKS: list[Callable[[], Graph]] = [
-    lenet, residual, mobile, shuffle, fire, inception, tbn, adder, generator, gated, moves, one_dimension,
+    lenet, residual, mobile, shuffle, fire, inception, tbn, adder, generator, gated, moves, one_dimension, grouped,
 ]
 
 
@@ -193,6 +206,39 @@ def test_graph(make: Callable[[], Graph], tmp_path: Path) -> None:
     sources = {path.relative_to(bundle.path).as_posix(): path.read_text() for path in paths}
     reads = "\n".join(f"read_verilog -sv {name}" for name in sources if name.endswith(".v"))
     run_yosys(sources, f"{reads}\nhierarchy -check -top {bundle.top}\nproc\nflatten\ncheck -assert\nwrite_json out.json\n")
+
+
+def all_taps(graph: Graph) -> Plan:
+    """A plan in which every window that a line buffer can give comes from one, some channels at a time."""
+    plan = auto_plan(graph, fps=20_000)
+    entries = {}
+    for layer in collect(graph):
+        entry, lined = plan.layers[layer.name], [one for one in layer.simd_choices() if hasattr(layer, "is_lined")
+                                                 and layer.is_lined(replace(plan.layers[layer.name], simd=one))]
+        entries[layer.name] = replace(entry, simd=lined[(len(lined) - 1) // 2]) if lined else entry
+    return replace(plan, layers=entries)
+
+
+def lines() -> Graph:
+    """Stride, dilation, uneven pads; zeros around bipolar pixels; depthwise, transposed, pools; one row at the end."""
+    n = Net("lines", (9, 8, 4), BIPOLAR)
+    v = n.quantized(n.conv(n.x, 3, 4, BIPOLAR, stride=2, pad=1), BIPOLAR)
+    v = n.quantized(n.node(Conv2d(n.weights(BIPOLAR, 2, 2, 4, 4), (1, 1), (2, 2), (1, 0, 2, 3), 0, 1), v), unsigned(2))
+    v = n.quantized(n.conv(v, 3, 4, pad=1, groups=4), unsigned(2))
+    v = n.node(MaxPool2d((3, 2), (1, 2), (1, 1), (1, 0, 1, 1)), v)
+    v = n.quantized(n.node(ConvTranspose2d(n.weights(signed(3), 3, 3, 4, 2), (2, 2), (1, 1), (1, 1, 1, 1), (1, 0)), v), unsigned(2))
+    v = n.node(SumPool2d((2, 2), (2, 2), (1, 1), (0, 1, 0, 0), 1), v)
+    return n.done(n.node(Conv2d(n.weights(signed(3), 1, 3, 2, 3), (1, 1), (1, 1), (0, 2, 0, 2), 0, 1), n.node(Reshape((1, 18, 2)), v)))
+
+
+@pytest.mark.parametrize("make", [lines, lenet, mobile, grouped, one_dimension, inception], ids=lambda make: make.__name__)
+def test_line_buffers(make: Callable[[], Graph], tmp_path: Path) -> None:
+    graph = make()
+    bundle, _ = co_verify(graph, all_taps(graph), tmp_path)
+    found = {stage.layer: stage.engine for stage in bundle.design.stages if isinstance(stage.engine, LineBuffer)}
+    assert len(found) == {"lines": 7, "lenet": 4, "mobile": 2, "grouped": 3, "one_dimension": 2, "inception": 3}[make.__name__]
+    if make is lines:
+        assert [engine.word_out.type for engine in found.values()][:2] == [TERNARY, TERNARY]
 
 
 def test_arithmetic_follows_the_operands() -> None:

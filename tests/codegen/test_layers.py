@@ -117,3 +117,51 @@ def convolution(rng: np.random.Generator) -> tuple[Graph, LayerPlan]:
 @pytest.mark.parametrize("seed", range(60))
 def test_any_convolution(seed: int) -> None:
     check(*convolution(np.random.default_rng(seed)), seed)
+
+
+POOLS = [
+    (MaxPool2d((2, 2), (2, 2)), (4, 6, 4)),
+    (MaxPool2d((3, 2), (1, 2), (1, 2), (1, 1, 1, 1)), (4, 5, 2)),
+    (SumPool2d((3, 3), (2, 1), (1, 1), (1, 0, 1, 2), -2), (3, 4, 2)),
+    (SumPool2d((1, 3), (1, 2)), (1, 9, 2)),
+]
+
+
+@pytest.mark.parametrize("kind", [unsigned(3), BIPOLAR, IntType(-3, 3, 2)], ids=str)
+@pytest.mark.parametrize("pe", [1, 2])
+@pytest.mark.parametrize("number", range(len(POOLS)))
+def test_pools_of_all_taps(number: int, pe: int, kind: IntType) -> None:
+    op, shape = POOLS[number]
+    graph = network(op, shape, kind)
+    taps = op.kernel[0] * op.kernel[1]
+    engines = [type(stage.engine) for stage in check(graph, LayerPlan("pool", pe, taps)).stages]
+    assert LineBuffer in engines
+    assert Window not in engines
+    assert planned(graph, LayerPlan("pool", pe, 1)).rate() == planned(graph, LayerPlan("pool", pe)).rate()
+
+
+def test_the_vector_of_a_line_buffer_is_as_wide_as_the_plan_says() -> None:
+    graph = network(Conv2d(np.ones((3, 3, 4, 6), np.int64), (1, 1), (1, 1), (1, 1, 1, 1), 0, 1), (8, 8, 4), unsigned(3))
+    for simd, cycles in ((36, 10 * 9 + 1), (18, 2 * (10 * 9 + 1)), (4, 8 * 8 * 9)):
+        design = check(graph, LayerPlan("mvu", 6, simd, "outputs"))
+        engine = next(stage.engine for stage in design.stages if stage.engine.kind == "mvu")
+        assert (engine.word_in.lanes, collect(graph)[0].cycles(LayerPlan("mvu", 6, simd))) == (simd, cycles)
+
+
+CONV = network(Conv2d(np.ones((3, 3, 4, 6), np.int64), (1, 1), (1, 1), (0, 0, 0, 0), 0, 2), (5, 5, 8), unsigned(3))
+DEPTHWISE = network(Conv2d(np.ones((3, 3, 1, 4), np.int64), (1, 1), (1, 1), (0, 0, 0, 0), 0, 4), (5, 5, 4), unsigned(3))
+ALL_PADS = network(SumPool2d((2, 2), (1, 1), (1, 1), (2, 0, 0, 0)), (5, 5, 4), unsigned(3))
+
+
+@pytest.mark.parametrize(("graph", "entry", "sentence"), [
+    (CONV, LayerPlan("mvu", 3, 12), "layer 'op': simd = 12, but what its windows can give at a time is 1, 2, 4, 9, 18, 36; choose one of these"),
+    (CONV, LayerPlan("mvu", 2, 12), "layer 'op': pe = 2 does not divide its 3 outputs of a group; the nearest that do are 1 and 3"),
+    (CONV, LayerPlan("mvu", 3), "layer 'op' has no simd; give one that divides its 36 inputs"),
+    (DEPTHWISE, LayerPlan("vvu", 2, 3), "layer 'op': simd = 3, but the engine 'vvu' takes so many taps of its windows at a time: 1 or 9"),
+    (DEPTHWISE, LayerPlan("vvu", 2, 9, "inputs"), "layer 'op': the engine 'vvu' has no order, but the plan says 'inputs'; remove that line"),
+    (ALL_PADS, LayerPlan("pool", 2, 4), "layer 'op': simd = 4, but the engine 'pool' takes so many taps of its windows at a time: 1"),
+])
+def test_foldings_that_no_window_gives(graph: Graph, entry: LayerPlan, sentence: str) -> None:
+    with pytest.raises(PlanError) as caught:
+        planned(graph, entry)
+    assert str(caught.value) == sentence
