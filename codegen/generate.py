@@ -160,8 +160,11 @@ def describe(stage: Stage) -> str:
     engine = stage.engine
     if isinstance(engine, Mvu):
         after = f", {engine.thresholds} threshold{'s' if engine.thresholds > 1 else ''} an output" if engine.thresholds else ""
-        return (f"matrix-vector unit, {engine.inputs} x {engine.outputs}, pe {engine.pe}, simd {engine.simd}, "
+        matrix = f"{engine.inputs} x {engine.outputs}" + (f" in {engine.groups} groups" if engine.groups > 1 else "")
+        return (f"matrix-vector unit, {matrix}, pe {engine.pe}, simd {engine.simd}, "
                 f"{engine.arithmetic}, {engine.accumulator_bits}-bit accumulators{after}")
+    if isinstance(engine, LineBuffer):
+        return f"line buffer, {engine.kernel[0]} x {engine.kernel[1]} taps of {engine.lanes} channels at a time"
     if isinstance(engine, Thresholding):
         return f"thresholding, {engine.pe} elements at a time, {engine.x_type} to {engine.out_type}"
     if isinstance(engine, Width):

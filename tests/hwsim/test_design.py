@@ -12,16 +12,20 @@ import bitwright
 from hwsim.autoplan import auto_plan
 from hwsim.design import LEAST_DEPTH, Design, Stage, ample_design
 from hwsim.engines.fifo import StreamFifo
+from hwsim.engines.linebuffer import LineBuffer
+from hwsim.engines.window import Window
 from hwsim.layers import MappingError, collect, divisors
 from hwsim.plan import Plan, PlanError
 from intir import (
     BIPOLAR,
     Add,
     ArgMax,
+    Conv2d,
     Graph,
     GraphBuilder,
     IntType,
     MatMul,
+    MaxPool2d,
     Reshape,
     Slice,
     Threshold,
@@ -204,6 +208,19 @@ def chain(*ops: object, shape: tuple[int, ...] = (4,), kind: IntType = BIPOLAR) 
         value = build.node(op, value)
     build.output(value)
     return build.build()
+
+
+@pytest.mark.parametrize(("cycles", "lined"), [(307, True), (650, True), (2400, False)])
+def test_windows_come_from_what_is_smallest_at_the_wanted_rate(cycles: int, lined: bool) -> None:
+    """16 x 16 pixels, 256 windows of 9 taps and 8 channels: a window unit takes 2,304 cycles or more, a line buffer 307."""
+    weights = np.random.default_rng(0).integers(-4, 4, (3, 3, 8, 8))
+    graph = chain(Conv2d(weights, (1, 1), (1, 1), (1, 1, 1, 1), 0, 1), MaxPool2d((3, 3), (2, 2)), shape=(16, 16, 8), kind=unsigned(3))
+    with pytest.raises(PlanError, match="leave 306 cycles per frame, but the network takes at least 307; lower the rate"):
+        auto_plan(graph, fps=100e6 / 306)
+    design = ample_design(graph, auto_plan(graph, fps=100e6 / cycles))
+    assert design.rate()[0] <= cycles
+    engines = [type(stage.engine) for stage in design.stages if stage.layer == "conv2d0"]
+    assert (LineBuffer in engines, Window in engines) == (lined, not lined)
 
 
 def test_layers_take_thresholds_along_and_skip_reshapes() -> None:
