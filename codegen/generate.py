@@ -14,6 +14,7 @@ from hwsim.engines.argmax import Argmax
 from hwsim.engines.base import Engine
 from hwsim.engines.fifo import StreamFifo
 from hwsim.engines.fork import Fork
+from hwsim.engines.linebuffer import LineBuffer
 from hwsim.engines.mvu import Mvu
 from hwsim.engines.permute import Permute
 from hwsim.engines.pool import Pool
@@ -29,6 +30,7 @@ from .blocks.elementwise import ClipBlock, LookupBlock, ScaleBlock
 from .blocks.fifo import FifoBlock
 from .blocks.fork import ForkBlock
 from .blocks.join import ArithmeticBlock, ConcatBlock
+from .blocks.linebuffer import LineBufferBlock
 from .blocks.mvu import MvuBlock
 from .blocks.permute import PermuteBlock
 from .blocks.pool import PoolBlock
@@ -124,6 +126,7 @@ BLOCKS: dict[type[Engine], tuple[Callable[..., wiring.Component], bool]] = {
     elementwise.Lookup: (LookupBlock, True),
     elementwise.Requant: (RequantBlock, True),
     elementwise.Scale: (ScaleBlock, True),
+    LineBuffer: (LineBufferBlock, False),
     Mvu: (MvuBlock, True),
     Fork: (ForkBlock, False),
     Pool: (PoolBlock, False),
@@ -157,8 +160,11 @@ def describe(stage: Stage) -> str:
     engine = stage.engine
     if isinstance(engine, Mvu):
         after = f", {engine.thresholds} threshold{'s' if engine.thresholds > 1 else ''} an output" if engine.thresholds else ""
-        return (f"matrix-vector unit, {engine.inputs} x {engine.outputs}, pe {engine.pe}, simd {engine.simd}, "
+        matrix = f"{engine.inputs} x {engine.outputs}" + (f" in {engine.groups} groups" if engine.groups > 1 else "")
+        return (f"matrix-vector unit, {matrix}, pe {engine.pe}, simd {engine.simd}, "
                 f"{engine.arithmetic}, {engine.accumulator_bits}-bit accumulators{after}")
+    if isinstance(engine, LineBuffer):
+        return f"line buffer, {engine.kernel[0]} x {engine.kernel[1]} taps of {engine.lanes} channels at a time"
     if isinstance(engine, Thresholding):
         return f"thresholding, {engine.pe} elements at a time, {engine.x_type} to {engine.out_type}"
     if isinstance(engine, Width):

@@ -88,7 +88,8 @@ def _ordered(graph: Graph, plan: Plan, products: list[Layer]) -> Plan:
 def _foldings(layer: Layer) -> list[LayerPlan]:
     """Every folding of a layer."""
     if not layer.has_simd:
-        return [LayerPlan(layer.engine, pe) for pe in layer.pe_choices()]
+        simds = [None if simd == 1 else simd for simd in layer.simd_choices()]
+        return [LayerPlan(layer.engine, pe, simd) for pe in layer.pe_choices() for simd in simds]
     return [LayerPlan(layer.engine, pe, simd) for pe in layer.pe_choices() for simd in layer.simd_choices()]
 
 
@@ -115,7 +116,8 @@ def _fold(layer: Layer, target: int, wanted: int | None) -> LayerPlan:
     fitting = [entry for entry in entries if layer.cycles(entry) <= target] or [min(entries, key=layer.cycles)]
     if not layer.has_simd:
         # As narrow as the rate allows, but so that one converter at most stands before the consumer.
-        return min(fitting, key=lambda entry: (wanted is not None and entry.pe % wanted != 0 and wanted % entry.pe != 0, entry.pe))
+        return min(fitting, key=lambda entry: (wanted is not None and entry.pe % wanted != 0 and wanted % entry.pe != 0,
+                                               layer.luts(entry) if layer.takes_taps else 0, entry.pe))
     least = min(entry.pe * (entry.simd or 1) for entry in fitting)
     near = [entry for entry in fitting if entry.pe * (entry.simd or 1) <= 2 * least]
     return min(near, key=lambda entry: (layer.luts(entry), entry.pe))

@@ -41,7 +41,8 @@ class LayerPlan:
     ----------
     engine : str
     pe, simd : int
-        Outputs and inputs computed at a time; `simd` only for engines that sum over inputs.
+        Outputs and inputs computed at a time; `simd` only for engines that sum over inputs, and for `vvu` and `pool` all taps of
+        a window or 1, which None is, too.
     order : str or None
         For `mvu`: which loop is inside, ``outputs`` (default) or ``inputs``; see `engines.mvu`.
     fifo_depth : tuple of int, or None

@@ -12,7 +12,10 @@ import pytest
 from codegen.yosys import run_yosys, synthesize
 from hwsim import plan as plans
 from hwsim.autoplan import auto_plan
+from hwsim.engines.linebuffer import LineBuffer
 from hwsim.engines.mvu import Mvu
+from hwsim.layers import collect
+from hwsim.plan import Plan
 from intir import (
     BIPOLAR,
     TERNARY,
@@ -181,8 +184,17 @@ def one_dimension() -> Graph:
     return n.done(n.dense(n.node(Reshape((16,)), v), 3))
 
 
+def grouped() -> Graph:
+    """Two groups; a channel multiplier; a transposed convolution of each channel; distances in groups."""
+    n = Net("grouped", (6, 6, 4), unsigned(3))
+    v = n.quantized(n.conv(n.x, 3, 6, pad=1, groups=2), BIPOLAR)
+    v = n.quantized(n.conv(v, 2, 12, BIPOLAR, stride=2, groups=6), unsigned(2))
+    v = n.quantized(n.node(ConvTranspose2d(n.weights(signed(3), 2, 2, 1, 12), (2, 2), (1, 1), (0, 1, 0, 1), (0, 0), 12), v), unsigned(2))
+    return n.done(n.node(L1Conv2d(n.weights(signed(3), 1, 1, 4, 6), (1, 1), (1, 1), (0, 0, 0, 0), 0, 3), v))
+
+
 NETWORKS: list[Callable[[], Graph]] = [
-    lenet, residual, mobile, shuffle, fire, inception, tbn, adder, generator, gated, moves, one_dimension,
+    lenet, residual, mobile, shuffle, fire, inception, tbn, adder, generator, gated, moves, one_dimension, grouped,
 ]
 
 
@@ -210,6 +222,39 @@ def test_memories_and_multipliers_follow_the_plan(memory: str, multiplier: str, 
     files = {str(path.relative_to(bundle.path)): path.read_text() for folder in ("rtl", "mem") for path in (bundle.path / folder).iterdir()}
     cells = synthesize(files, bundle.top, "xilinx")
     assert (cells.brams > 0, cells.dsps > 0) == (brams, dsps)
+
+
+def all_taps(graph: Graph) -> Plan:
+    """A plan in which every window that a line buffer can give comes from one, some channels at a time."""
+    plan = auto_plan(graph, fps=20_000)
+    entries = {}
+    for layer in collect(graph):
+        entry, lined = plan.layers[layer.name], [one for one in layer.simd_choices() if hasattr(layer, "is_lined")
+                                                 and layer.is_lined(replace(plan.layers[layer.name], simd=one))]
+        entries[layer.name] = replace(entry, simd=lined[(len(lined) - 1) // 2]) if lined else entry
+    return replace(plan, layers=entries)
+
+
+def lines() -> Graph:
+    """Stride, dilation, uneven pads; zeros around bipolar pixels; depthwise, transposed, pools; one row at the end."""
+    n = Net("lines", (9, 8, 4), BIPOLAR)
+    v = n.quantized(n.conv(n.x, 3, 4, BIPOLAR, stride=2, pad=1), BIPOLAR)
+    v = n.quantized(n.node(Conv2d(n.weights(BIPOLAR, 2, 2, 4, 4), (1, 1), (2, 2), (1, 0, 2, 3), 0, 1), v), unsigned(2))
+    v = n.quantized(n.conv(v, 3, 4, pad=1, groups=4), unsigned(2))
+    v = n.node(MaxPool2d((3, 2), (1, 2), (1, 1), (1, 0, 1, 1)), v)
+    v = n.quantized(n.node(ConvTranspose2d(n.weights(signed(3), 3, 3, 4, 2), (2, 2), (1, 1), (1, 1, 1, 1), (1, 0)), v), unsigned(2))
+    v = n.node(SumPool2d((2, 2), (2, 2), (1, 1), (0, 1, 0, 0), 1), v)
+    return n.done(n.node(Conv2d(n.weights(signed(3), 1, 3, 2, 3), (1, 1), (1, 1), (0, 2, 0, 2), 0, 1), n.node(Reshape((1, 18, 2)), v)))
+
+
+@pytest.mark.parametrize("make", [lines, lenet, mobile, grouped, one_dimension, inception], ids=lambda make: make.__name__)
+def test_line_buffers(make: Callable[[], Graph], tmp_path: Path) -> None:
+    graph = make()
+    bundle, _ = co_verify(graph, all_taps(graph), tmp_path)
+    found = {stage.layer: stage.engine for stage in bundle.design.stages if isinstance(stage.engine, LineBuffer)}
+    assert len(found) == {"lines": 7, "lenet": 4, "mobile": 2, "grouped": 3, "one_dimension": 2, "inception": 3}[make.__name__]
+    if make is lines:
+        assert [engine.word_out.type for engine in found.values()][:2] == [TERNARY, TERNARY]
 
 
 def test_arithmetic_follows_the_operands() -> None:

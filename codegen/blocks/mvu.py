@@ -51,10 +51,10 @@ class MvuBlock(StreamBlock[Mvu]):
     def elaborate(self, platform: object) -> Module:
         p = self.params
         m = Module()
-        synapse, neuron = Signal(range(p.synapse_folds)), Signal(range(p.neuron_folds))
+        synapse, neuron = Signal(range(p.synapse_folds)), Signal(range(p.group_folds))
         first_word, last_word, first_group, last_group = Signal(), Signal(), Signal(), Signal()
         m.d.comb += [first_word.eq(synapse == 0), last_word.eq(synapse == p.synapse_folds - 1),
-                     first_group.eq(neuron == 0), last_group.eq(neuron == p.neuron_folds - 1)]
+                     first_group.eq(neuron == 0), last_group.eq(neuron == p.group_folds - 1)]
         needs = Const(1) if p.schedule.needs.all() else first_group
         control = sequencer(m, self.i, self.o, latency=p.latency_cycles, needs=needs, emits=last_word)
         advance = control.advance
@@ -70,7 +70,11 @@ class MvuBlock(StreamBlock[Mvu]):
         live = self._delayed(m, advance, control.fires, delay + 1)
         products = [product(m, platform, advance, p.products, p.counter_type, n, *operands)
                     for n, operands in enumerate(zip(self._inputs(x), self._split(w, p.simd * p.w_type.bits), strict=True))]
-        starts = self._starts(m, advance, self._delayed(m, advance, neuron, delay))
+        # Sums start with the first word of a vector: that is when the number among the outputs of all groups has to be right.
+        fold: Value = neuron
+        if p.groups > 1 and p.products.has_start:
+            fold = wrapping(m, control.fires & first_word, p.neuron_folds, "start_fold")
+        starts = self._starts(m, advance, self._delayed(m, advance, fold, delay))
         if p.keeps_sums:
             group = self._delayed(m, advance, neuron, delay + 1)
             sums = self._kept_sums(m, advance, live, first, group, products, starts)
@@ -139,7 +143,7 @@ class MvuBlock(StreamBlock[Mvu]):
         """Accumulators of all outputs in a memory that is read, added to and written in one cycle."""
         p = self.params
         shape = shape_of(p.counter_type)
-        m.submodules.sums = memory = Memory(shape=unsigned(p.pe * shape.width), depth=p.neuron_folds, init=[])
+        m.submodules.sums = memory = Memory(shape=unsigned(p.pe * shape.width), depth=p.group_folds, init=[])
         write, read = memory.write_port(), memory.read_port(domain="comb")
         totals = [Signal(shape, name=f"total{n}", reset_less=True) for n in range(p.pe)]
         added = [Signal(shape, name=f"added{n}") for n in range(p.pe)]
@@ -182,11 +186,12 @@ class MvuBlock(StreamBlock[Mvu]):
                 for f, s in self._steps()]
 
     def _steps(self) -> list[tuple[int, int]]:
-        """(group of outputs, input word) of every step."""
+        """(`pe` outputs, input word) of every step."""
         p = self.params
         if p.order == "outputs":
             return [(f, s) for f in range(p.neuron_folds) for s in range(p.synapse_folds)]
-        return [(f, s) for s in range(p.synapse_folds) for f in range(p.neuron_folds)]
+        return [(group + f, s) for group in range(0, p.neuron_folds, p.group_folds)
+                for s in range(p.synapse_folds) for f in range(p.group_folds)]
 
     @staticmethod
     def _delayed(m: Module, enable: Value, signal: Value, cycles: int) -> Value:

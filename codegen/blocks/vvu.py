@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Value
+from amaranth.hdl import Cat, Value
 
 from .mvu import MvuBlock
 
@@ -21,8 +21,11 @@ class VvuBlock(MvuBlock):
 
     Members
     -------
-    i, o : streams of pe elements
+    i : stream of simd * pe elements: (tap, channel)
+    o : stream of pe elements
     """
 
     def _inputs(self, x: Value) -> list[Value]:
-        return self._split(x, self.params.x_type.bits)
+        p = self.params
+        elements = self._split(x, p.x_type.bits)
+        return [Cat(elements[n::p.pe]) for n in range(p.pe)]

@@ -56,6 +56,9 @@ class Mvu(Engine):
         One of `ORDERS`.
     distance : bool
         ``-sum |x - w|`` instead of ``sum x * w``.
+    groups : int
+        Matrices, each for a vector of its own: a round takes `groups` vectors of K inputs, and each gives its part of the N
+        outputs.  `pe` divides such a part.
     multiplier : str
         One of `products.MULTIPLIERS`.
     memory : str
@@ -77,6 +80,7 @@ class Mvu(Engine):
     family: str = "xilinx"
     order: str = "outputs"
     distance: bool = False
+    groups: int = 1
     multiplier: str = "auto"
     memory: str = "auto"
 
@@ -101,14 +105,19 @@ class Mvu(Engine):
         return self.outputs // self.pe
 
     @property
+    def group_folds(self) -> int:
+        """Steps over the outputs of a group."""
+        return self.neuron_folds // self.groups
+
+    @property
     def replays(self) -> bool:
         """Whether the input vector is kept to be used again for further outputs."""
-        return self.neuron_folds > 1 and self.order == "outputs"
+        return self.group_folds > 1 and self.order == "outputs"
 
     @property
     def keeps_sums(self) -> bool:
         """Whether the sums of all outputs are kept while the inputs come."""
-        return self.neuron_folds > 1 and self.synapse_folds > 1 and self.order == "inputs"
+        return self.group_folds > 1 and self.synapse_folds > 1 and self.order == "inputs"
 
     @property
     def word_in(self) -> Word:
@@ -139,23 +148,23 @@ class Mvu(Engine):
 
         Period ``(N / pe) * (K / simd)``.
         """
-        step = np.arange(self.synapse_folds * self.neuron_folds)
+        step = np.tile(np.arange(self.synapse_folds * self.group_folds), self.groups)
         if self.order == "outputs":
             synapse, neuron = step % self.synapse_folds, step // self.synapse_folds
         else:
-            synapse, neuron = step // self.neuron_folds, step % self.neuron_folds
+            synapse, neuron = step // self.group_folds, step % self.group_folds
         return Schedule(neuron == 0, synapse == self.synapse_folds - 1, self.latency_cycles)
 
     @property
     def actions(self) -> Actions:
         steps = self.synapse_folds * self.neuron_folds
-        vector_bits = self.inputs * self.x_type.bits
+        vector_bits = self.inputs * self.groups * self.x_type.bits
         sum_bits = self.outputs * self.accumulator_bits * self.keeps_sums
         return Actions(
             operations=self.inputs * self.outputs,
             weight_bits_read=steps * self.pe * self.simd * self.w_type.bits,
             threshold_bits_read=self.threshold_bits + self.start_bits,
-            buffer_bits_read=vector_bits * (self.neuron_folds - 1) * self.replays + sum_bits * (self.synapse_folds - 1),
+            buffer_bits_read=vector_bits * (self.group_folds - 1) * self.replays + sum_bits * (self.synapse_folds - 1),
             buffer_bits_written=vector_bits * self.replays + sum_bits * self.synapse_folds,
         )
 
@@ -186,5 +195,5 @@ class Mvu(Engine):
         memories += rom_luts(self.neuron_folds, self.pe * self.thresholds * self.threshold_type.bits)
         memories += rom_luts(self.neuron_folds, self.pe * acc) * self.products.has_start
         replay = 2 * self.simd * self.x_type.bits * self.replays
-        sums = -(-self.pe * acc // 6) * 4 * -(-self.neuron_folds // 32) * self.keeps_sums
+        sums = -(-self.pe * acc // 6) * 4 * -(-self.group_folds // 32) * self.keeps_sums
         return self.pe * per_pe + memories + replay + sums + 20

@@ -36,6 +36,8 @@ class Pool(Engine):
         Elements, padding included (which for a maximum is the least value of the type), and results.
     order : str
         One of `ORDERS`.  A frame as it comes is a window in the order ``channels``.
+    simd : int
+        Taps at a time: 1, or all `taps`, each with `pe` channels.
     """
 
     kind: ClassVar[str] = "pool"
@@ -47,6 +49,7 @@ class Pool(Engine):
     x_type: IntType
     out_type: IntType
     order: str = "taps"
+    simd: int = 1
 
     @property
     def folds(self) -> int:
@@ -56,11 +59,16 @@ class Pool(Engine):
     @property
     def keeps(self) -> bool:
         """Whether the results of all channels are kept while the taps come."""
-        return self.order == "channels" and self.folds > 1 and self.taps > 1
+        return self.order == "channels" and self.folds > 1 and self.steps > 1
+
+    @property
+    def steps(self) -> int:
+        """Words that make one output."""
+        return self.taps // self.simd
 
     @property
     def word_in(self) -> Word:
-        return Word(self.pe, self.x_type)
+        return Word(self.simd * self.pe, self.x_type)
 
     @property
     def word_out(self) -> Word:
@@ -77,19 +85,20 @@ class Pool(Engine):
 
     @cached_property
     def schedule(self) -> Schedule:
-        """Period ``taps * channels / pe``: a word in every step, a word out with the last tap of its channels; latency 1."""
-        step = np.arange(self.taps * self.folds)
-        tap = step % self.taps if self.order == "taps" else step // self.folds
-        return Schedule(np.ones(len(step), np.bool_), tap == self.taps - 1, 1)
+        """Period ``taps / simd * channels / pe``: a word in every step, a word out with the last tap of its channels; latency 1."""
+        step = np.arange(self.steps * self.folds)
+        tap = step % self.steps if self.order == "taps" else step // self.folds
+        return Schedule(np.ones(len(step), np.bool_), tap == self.steps - 1, 1)
 
     @property
     def actions(self) -> Actions:
         bits = self.channels * self.counter_type.bits * self.keeps
-        return Actions(operations=self.taps * self.channels, buffer_bits_read=bits * (self.taps - 1),
-                       buffer_bits_written=bits * self.taps)
+        return Actions(operations=self.taps * self.channels, buffer_bits_read=bits * (self.steps - 1),
+                       buffer_bits_written=bits * self.steps)
 
     @property
     def luts(self) -> int:
         bits = self.counter_type.bits
         kept = -(-self.pe * bits // 6) * 4 * -(-self.folds // 32) * self.keeps
-        return self.pe * bits * (2 if self.operation == "max" else 1) + kept + 10
+        joins = self.simd if self.steps > 1 else self.simd - 1
+        return joins * self.pe * bits * (2 if self.operation == "max" else 1) + kept + 10

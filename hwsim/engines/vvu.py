@@ -1,6 +1,6 @@
 """`vvu`: depthwise convolution, a product for each channel with weights of its own.
 
-It is an `mvu` whose processing elements each have an input of their own: `pe` channels at a time, one tap a step.
+It is an `mvu` whose processing elements each have inputs of their own: `pe` channels at a time, one tap a step or all of them.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Vvu(Mvu):
     inputs, outputs : int
         Taps of the window, and channels.
     pe, simd : int
-        Channels at a time; 1.
+        Channels at a time; taps at a time, 1 or all.
     order : str
         ``outputs``: all taps of `pe` channels, then the next channels; so come the words of the window.
     """
@@ -34,7 +34,8 @@ class Vvu(Mvu):
 
     @property
     def word_in(self) -> Word:
-        return Word(self.pe, self.x_type)
+        """(tap, channel)."""
+        return Word(self.simd * self.pe, self.x_type)
 
     @property
     def replays(self) -> bool:
@@ -42,6 +43,6 @@ class Vvu(Mvu):
 
     @cached_property
     def schedule(self) -> Schedule:
-        """Period ``inputs * outputs / pe``: a word in every step, a word out with the last tap of its channels; latency 4."""
-        step = np.arange(self.inputs * self.neuron_folds)
-        return Schedule(step >= 0, step % self.inputs == self.inputs - 1, self.latency_cycles)
+        """Period ``inputs / simd * outputs / pe``: a word in every step, a word out with its channels' last tap; latency 4."""
+        step = np.arange(self.synapse_folds * self.neuron_folds)
+        return Schedule(step >= 0, step % self.synapse_folds == self.synapse_folds - 1, self.latency_cycles)

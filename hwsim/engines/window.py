@@ -108,7 +108,7 @@ class Window(Engine):
     @classmethod
     def convolution(cls, height: int, width: int, words: int, lanes: int, type: IntType, *, kernel: Sequence[int],
                     stride: Sequence[int] = (1, 1), dilation: Sequence[int] = (1, 1), pads: Sequence[int] = (0, 0, 0, 0),
-                    pad_value: int = 0, **options: Any) -> Window:
+                    pad_value: int = 0, groups: int = 1, **options: Any) -> Window:
         """The windows of a convolution, each as a vector over (kernel row, kernel column, channel).
 
         Parameters
@@ -117,29 +117,28 @@ class Window(Engine):
             Along height, width.
         pads : four of int
             Top, left, bottom, right.
+        groups : int
+            Divides `words`; the vector of a group's channels comes before the next group's.
 
         Raises
         ------
         WindowError
             If the kernel does not fit the padded frame.
         """
-        outer, taps = _kernel_loops((height, width), kernel, stride, dilation, pads)
-        return _made(cls, height, width, words, lanes, type, (*outer, *taps, Loop(words, word=1)), (-pads[0], -pads[1], 0),
-                     pad_value=pad_value, **options)
+        rows, cols = output_size((height, width), kernel, stride, dilation, pads)
+        loops = (Loop(rows, row=stride[0]), Loop(cols, col=stride[1]), Loop(groups, word=words // groups),
+                 Loop(kernel[0], row=dilation[0]), Loop(kernel[1], col=dilation[1]), Loop(words // groups, word=1))
+        return _made(cls, height, width, words, lanes, type, loops, (-pads[0], -pads[1], 0), pad_value=pad_value, **options)
 
     @classmethod
-    def depthwise(cls, height: int, width: int, words: int, lanes: int, type: IntType, *, kernel: Sequence[int],
-                  stride: Sequence[int] = (1, 1), dilation: Sequence[int] = (1, 1), pads: Sequence[int] = (0, 0, 0, 0),
-                  pad_value: int = 0, **options: Any) -> Window:
+    def depthwise(cls, height: int, width: int, words: int, lanes: int, type: IntType, **options: Any) -> Window:
         """As `convolution`, but all taps of a channel word before the next: (channel word, kernel row, kernel column)."""
-        outer, taps = _kernel_loops((height, width), kernel, stride, dilation, pads)
-        return _made(cls, height, width, words, lanes, type, (*outer, Loop(words, word=1), *taps), (-pads[0], -pads[1], 0),
-                     pad_value=pad_value, **options)
+        return cls.convolution(height, width, words, lanes, type, groups=words, **options)
 
     @classmethod
     def transposed(cls, height: int, width: int, words: int, lanes: int, type: IntType, *, kernel: Sequence[int],
                    stride: Sequence[int] = (1, 1), dilation: Sequence[int] = (1, 1), pads: Sequence[int] = (0, 0, 0, 0),
-                   extra: Sequence[int] = (0, 0), **options: Any) -> Window:
+                   extra: Sequence[int] = (0, 0), groups: int = 1, **options: Any) -> Window:
         """The windows of a transposed convolution: the frame with `stride` - 1 zeros between its rows and columns.
 
         Output (i, j) reads position (i + top - a * dilation, j + left - b * dilation) at tap (a, b), which is a convolution
@@ -152,16 +151,17 @@ class Window(Engine):
             Rows and columns cut off at top, left, bottom, right.
         extra : two of int
             Rows and columns added at bottom and right.
+        groups : int
+            As in `convolution`.
 
         Raises
         ------
         WindowError
             If nothing is left of the output.
         """
-        size = [(n - 1) * s + d * (k - 1) + 1 - pads[i] - pads[i + 2] + extra[i]
-                for i, (n, s, d, k) in enumerate(zip((height, width), stride, dilation, kernel, strict=True))]
-        loops = (Loop(size[0], row=1), Loop(size[1], col=1), Loop(kernel[0], row=-dilation[0]), Loop(kernel[1], col=-dilation[1]),
-                 Loop(words, word=1))
+        rows, cols = transposed_size((height, width), kernel, stride, dilation, pads, extra)
+        loops = (Loop(rows, row=1), Loop(cols, col=1), Loop(groups, word=words // groups), Loop(kernel[0], row=-dilation[0]),
+                 Loop(kernel[1], col=-dilation[1]), Loop(words // groups, word=1))
         return _made(cls, height, width, words, lanes, type, loops, (pads[0], pads[1], 0), (stride[0], stride[1]), **options)
 
     @classmethod
@@ -232,8 +232,8 @@ class Window(Engine):
 
     @property
     def is_distributed(self) -> bool:
-        """Whether the memory is LUT RAM; for ``auto`` what Yosys is likely to choose."""
-        return self.memory == "distributed" or (self.memory == "auto" and (self.depth <= 64 or self.buffer_bits <= 2048))
+        """Whether the memory is LUT RAM."""
+        return is_distributed(self.depth, self.word_in.bits, self.memory)
 
     @property
     def word_in(self) -> Word:
@@ -320,22 +320,37 @@ class Window(Engine):
         if self.depth & (self.depth - 1):
             control += address
         pads = self.lanes * (self.word_out != self.word_in)
-        bits, blocks = self.word_in.bits, -(-self.depth // 64)
-        if not self.is_distributed:
-            return control + pads
-        memory = 4 * -(-bits // 6) if self.depth <= 32 else 4 * blocks * -(-bits // 3)
-        return control + pads + memory + bits * (blocks // 2)
+        return control + pads + memory_luts(self.depth, self.word_in.bits, self.memory)
 
 
-def _kernel_loops(frame: Pair, kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int],
-                  pads: Sequence[int]) -> tuple[tuple[Loop, Loop], tuple[Loop, Loop]]:
-    """The loops over output pixels and over taps."""
-    counts = [(frame[i] + pads[i] + pads[i + 2] - dilation[i] * (kernel[i] - 1) - 1) // stride[i] + 1 for i in (0, 1)]
-    if min(counts) < 1:
+def is_distributed(depth: int, bits: int, memory: str) -> bool:
+    """Whether a memory of `depth` words of `bits` is LUT RAM; for ``auto`` what Yosys is likely to choose."""
+    return memory == "distributed" or (memory == "auto" and (depth <= 64 or depth * bits <= 2048))
+
+
+def memory_luts(depth: int, bits: int, memory: str) -> int:
+    """LUTs of a memory with a read and a write port: none of block RAM, four for 64 words of 3 bits (32 words of 6), and a
+    multiplexer for each 64 words more."""
+    if not is_distributed(depth, bits, memory):
+        return 0
+    blocks = -(-depth // 64)
+    return (4 * -(-bits // 6) if depth <= 32 else 4 * blocks * -(-bits // 3)) + bits * (blocks // 2)
+
+
+def output_size(frame: Pair, kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int], pads: Sequence[int]) -> Pair:
+    """Windows along height and width.  Raises WindowError where none fits."""
+    rows, cols = ((frame[i] + pads[i] + pads[i + 2] - dilation[i] * (kernel[i] - 1) - 1) // stride[i] + 1 for i in (0, 1))
+    if min(rows, cols) < 1:
         raise WindowError(f"a kernel of {tuple(kernel)} with dilation {tuple(dilation)} does not fit a frame of {frame} with pads "
                           f"{tuple(pads)}; pad more or shrink the kernel")
-    return ((Loop(counts[0], row=stride[0]), Loop(counts[1], col=stride[1])),
-            (Loop(kernel[0], row=dilation[0]), Loop(kernel[1], col=dilation[1])))
+    return rows, cols
+
+
+def transposed_size(frame: Pair, kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int], pads: Sequence[int],
+                    extra: Sequence[int]) -> Pair:
+    """Windows of a transposed convolution along height and width."""
+    rows, cols = ((frame[i] - 1) * stride[i] + dilation[i] * (kernel[i] - 1) + 1 - pads[i] - pads[i + 2] + extra[i] for i in (0, 1))
+    return rows, cols
 
 
 def _made(cls: type[Window], height: int, width: int, words: int, lanes: int, type: IntType, loops: tuple[Loop, ...],

@@ -86,6 +86,8 @@ class Layer(ABC):
     has_simd: ClassVar[bool] = False
     #: Which of `plan.CHOICES` its plan may make.
     options: ClassVar[frozenset[str]] = frozenset()
+    #: Whether the plan may ask for all taps of a window at a time, as `simd`; without it, they come one by one.
+    takes_taps: ClassVar[bool] = False
 
     graph: Graph
     nodes: tuple[Node, ...]
@@ -115,6 +117,11 @@ class Layer(ABC):
     def shape(self) -> tuple[int, ...]:
         """Shape of its output."""
         return self.graph.values[self.value].shape
+
+    @property
+    def counted(self) -> str:
+        """What `pe` counts, for errors."""
+        return self.pe_counts
 
     @property
     def elements(self) -> int:
@@ -169,11 +176,14 @@ class Layer(ABC):
         if entry.engine != self.engine:
             raise PlanError(f"layer '{self.name}': the plan's engine '{entry.engine}' cannot run it; write "
                             f"engine = \"{self.engine}\"")
-        _among(self.name, "pe", entry.pe, self.pe_choices(), self.pe_counts)
+        _among(self.name, "pe", entry.pe, self.pe_choices(), self.counted)
         if self.has_simd:
             _among(self.name, "simd", entry.simd, self.simd_choices(), "inputs")
+        elif entry.simd is not None and self.takes_taps and entry.simd not in self.simd_choices():
+            raise PlanError(f"layer '{self.name}': simd = {entry.simd}, but the engine '{self.engine}' takes so many taps "
+                            f"of its windows at a time: {' or '.join(map(str, self.simd_choices()))}")
         surplus = [key for key in entry.options if key not in self.options]
-        if entry.simd is not None and not self.has_simd:
+        if entry.simd is not None and not self.has_simd and not self.takes_taps:
             surplus.insert(0, "simd")
         for key in surplus:
             raise PlanError(f"layer '{self.name}': the engine '{self.engine}' has no {key}, but the plan says "

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import ClassVar
 
 import numpy as np
@@ -12,9 +12,9 @@ from intir import Conv2d, ConvTranspose2d, Graph, IntType, L1Conv2d, L1MatMul, M
 
 from ..engines.mvu import ORDERS, Mvu
 from ..engines.vvu import Vvu
-from ..engines.window import Window
-from ..plan import CHOICES, LayerPlan
-from .base import Builder, Flow, Int64, Layer, MappingError, divisors, makes, plain, sole_reader
+from ..plan import CHOICES, LayerPlan, PlanError
+from .base import Builder, Flow, Int64, Layer, divisors, makes, plain, sole_reader
+from .taps import Taps
 
 Product = MatMul | Conv2d | ConvTranspose2d | L1MatMul | L1Conv2d
 
@@ -61,8 +61,17 @@ class ProductLayer(Layer):
         return int(self.op.weights.shape[-1])
 
     @property
+    def groups(self) -> int:
+        """Of channels and outputs; each output sums over the channels of its group."""
+        return int(getattr(self.op, "groups", 1))
+
+    @property
+    def counted(self) -> str:
+        return self.pe_counts if self.groups == 1 else f"{self.pe_counts} of a group"
+
+    @property
     def rounds(self) -> int:
-        """Vectors per frame."""
+        """Vectors per frame, over all groups."""
         return self.positions
 
     @property
@@ -70,13 +79,16 @@ class ProductLayer(Layer):
         """Of the input: what the words of its stream hold."""
         return self.shape_in[-1]
 
-    @property
-    def is_windowed(self) -> bool:
-        """Whether a window unit must lay out its inputs."""
+    @cached_property
+    def taps(self) -> Taps | None:
+        """Its windows, if a unit must lay them out."""
         op = self.op
         if isinstance(op, (MatMul, L1MatMul)):
-            return False
-        return op.weights.shape[:2] != (1, 1) or op.stride != (1, 1) or any(op.pads) or isinstance(op, ConvTranspose2d)
+            return None
+        if op.weights.shape[:2] == (1, 1) and op.stride == (1, 1) and not any(op.pads) and not isinstance(op, ConvTranspose2d):
+            return None
+        height, width, channels = self.shape_in
+        return Taps(op, (height, width, channels), self.positions, self.x_types[0])
 
     @property
     def out_type(self) -> IntType:
@@ -84,53 +96,65 @@ class ProductLayer(Layer):
         return self.threshold.out if self.threshold is not None else plain(self.graph.values[self.value].type)
 
     def pe_choices(self) -> list[int]:
-        return divisors(self.outputs)
+        return divisors(self.outputs // self.groups)
 
     def simd_choices(self) -> list[int]:
-        if not self.is_windowed:
+        if self.taps is None:
             return divisors(self.inputs)
-        taps = math.prod(self.op.weights.shape[:2])
-        return sorted({*divisors(self.channels), *(self.channels * d for d in divisors(taps))})
+        found = divisors(self.channels // self.groups)
+        return sorted({*found, *(self.taps.count * d for d in found if self.taps.has_lines)})
 
-    def window_lanes(self, simd: int) -> int:
-        """Channels per word of the window unit."""
-        return min(simd, self.channels)
+    def check(self, entry: LayerPlan) -> None:
+        if self.taps is not None and self.has_simd and entry.simd not in [None, *self.simd_choices()]:
+            super().check(replace(entry, simd=1))
+            raise PlanError(f"layer '{self.name}': simd = {entry.simd}, but what its windows can give at a time is "
+                            f"{', '.join(map(str, self.simd_choices()))}; choose one of these")
+        super().check(entry)
+
+    def lanes(self, entry: LayerPlan) -> int:
+        """Channels that it takes at a time."""
+        assert entry.simd is not None
+        return entry.simd // self.taps.count if self.taps is not None and self.is_lined(entry) else entry.simd
+
+    def is_lined(self, entry: LayerPlan) -> bool:
+        """Whether a line buffer gives it all taps of some channels at a time."""
+        assert entry.simd is not None
+        return self.taps is not None and (self.channels // self.groups) % entry.simd != 0
 
     def cycles(self, entry: LayerPlan) -> int:
         assert entry.simd is not None
-        product = self.rounds * (self.outputs // entry.pe) * (self.inputs // entry.simd)
-        if not self.is_windowed:
+        folds, words = self.outputs // self.groups // entry.pe, self.inputs // entry.simd
+        product = self.rounds * self.groups * folds * words
+        if self.taps is None:
             return product
-        lanes = self.window_lanes(entry.simd)
-        return max(product, self.rounds * self.inputs // lanes, math.prod(self.shape_in) // lanes)
+        if not self.is_lined(entry):
+            return max(product, self.taps.window_cycles(self.lanes(entry)))
+        inner, outer = (folds, folds) if entry.order == "inputs" else (1, 1 + (folds - 1) * words)
+        return self.taps.line(self.lanes(entry)).paced_cycles(self.groups, inner, outer)
 
     def lanes_in(self, entry: LayerPlan) -> tuple[int, ...]:
-        assert entry.simd is not None
-        return (self.window_lanes(entry.simd) if self.is_windowed else entry.simd,)
+        return (self.lanes(entry),)
 
     def build(self, builder: Builder, entry: LayerPlan, flows: list[Flow]) -> Flow:
-        flow = self.windowed(builder, entry, flows[0])
+        flow = flows[0] if self.taps is None else self.windowed(self.taps, builder, entry, flows[0])
         engine, rows = self.unit(entry, builder.family, flow.word.type)
         constants = {} if rows is None else {"thresholds": rows}
-        return builder.block(self.engine, engine, [flow], self.elements // entry.pe, self.rounds, weights=self.weights, **constants)
+        return builder.block(self.engine, engine, [flow], self.elements // entry.pe, self.rounds,
+                             weights=self.ordered_weights(entry), **constants)
 
-    def windowed(self, builder: Builder, entry: LayerPlan, flow: Flow) -> Flow:
-        """The stream of vectors that the unit takes, behind a window unit where there has to be one."""
-        assert entry.simd is not None
-        op = self.op
-        if isinstance(op, (MatMul, L1MatMul)) or not self.is_windowed:
-            return flow
-        height, width, _ = self.shape_in
-        size = (height, width, self.channels // flow.word.lanes, flow.word.lanes, flow.word.type)
-        kernel = op.weights.shape[:2]
-        if isinstance(op, ConvTranspose2d):
-            window = Window.transposed(*size, kernel=kernel, stride=op.stride, dilation=op.dilation, pads=op.pads, extra=op.extra,
-                                       memory=entry.window_memory or "auto")
-        else:
-            window = Window.convolution(*size, kernel=kernel, stride=op.stride, dilation=op.dilation, pads=op.pads,
-                                        pad_value=op.pad_value, memory=entry.window_memory or "auto")
-        flow = builder.block("window", window, [flow], self.rounds * self.inputs // flow.word.lanes, 1)
-        return builder.converted(flow, entry.simd)
+    def windowed(self, taps: Taps, builder: Builder, entry: LayerPlan, flow: Flow) -> Flow:
+        """The stream of vectors that the unit takes."""
+        return taps.laid_out(builder, flow, None if self.is_lined(entry) else self.groups, entry.window_memory)
+
+    def ordered_weights(self, entry: LayerPlan) -> Int64:
+        """(K, N); K in the order of the unit's input: of a line buffer (channel word, row, column, channel)."""
+        if not self.is_lined(entry):
+            return self.weights
+        weights = self.op.weights
+        if isinstance(self.op, ConvTranspose2d):  # its line buffer gives the last tap first
+            weights = weights[::-1, ::-1]
+        parted = weights.reshape(*weights.shape[:2], -1, self.lanes(entry), self.outputs)
+        return parted.transpose(2, 0, 1, 3, 4).reshape(-1, self.outputs)
 
     @property
     def operations(self) -> int:
@@ -138,14 +162,15 @@ class ProductLayer(Layer):
 
     def luts(self, entry: LayerPlan) -> int:
         # The plain popcount ranks foldings as well as the planned tree, which takes seconds to find for each width.
-        return self.unit(entry, "generic", self.x_types[0])[0].luts
+        unit = self.unit(entry, "generic", self.x_types[0])[0].luts
+        return unit + self.taps.luts(self.lanes(entry), self.is_lined(entry)) if self.taps is not None else unit
 
     def unit(self, entry: LayerPlan, family: str, x_type: IntType) -> tuple[Mvu, Int64 | None]:
         """The matrix-vector unit and its thresholds, in the unit of its counter."""
         assert entry.simd is not None
         bounds = self.range(self.nodes[0].output)
         engine = Mvu(self.inputs, self.outputs, entry.pe, entry.simd, x_type, IntType.of(self.weights), bounds.type, 0, bounds.type,
-                     self.out_type, family, entry.order or ORDERS[0], self.is_distance, entry.multiplier or "auto",
+                     self.out_type, family, entry.order or ORDERS[0], self.is_distance, self.groups, entry.multiplier or "auto",
                      entry.weight_memory or "auto")
         return self.compared(engine)
 
@@ -173,28 +198,43 @@ class DepthwiseLayer(ProductLayer):
 
     engine: ClassVar[str] = "vvu"
     has_simd: ClassVar[bool] = False
+    takes_taps: ClassVar[bool] = True
     pe_counts: ClassVar[str] = "channels"
     options: ClassVar[frozenset[str]] = frozenset(CHOICES) - {"order"}
 
+    @property
+    def counted(self) -> str:
+        return self.pe_counts
+
+    def pe_choices(self) -> list[int]:
+        return divisors(self.outputs)
+
+    def simd_choices(self) -> list[int]:
+        return [1, self.inputs] if self.taps is not None and self.taps.has_lines else [1]
+
+    def lanes(self, entry: LayerPlan) -> int:
+        return entry.pe
+
+    def is_lined(self, entry: LayerPlan) -> bool:
+        return (entry.simd or 1) > 1
+
     def cycles(self, entry: LayerPlan) -> int:
-        return max(self.rounds * self.inputs * self.outputs, math.prod(self.shape_in)) // entry.pe
+        if self.taps is None:
+            return self.elements // entry.pe
+        return self.taps.line(entry.pe).paced_cycles(1, 1, 1) if self.is_lined(entry) else self.taps.window_cycles(entry.pe)
 
-    def lanes_in(self, entry: LayerPlan) -> tuple[int, ...]:
-        return (entry.pe,)
+    def windowed(self, taps: Taps, builder: Builder, entry: LayerPlan, flow: Flow) -> Flow:
+        groups = None if self.is_lined(entry) else self.channels // entry.pe
+        return taps.laid_out(builder, flow, groups, entry.window_memory)
 
-    def windowed(self, builder: Builder, entry: LayerPlan, flow: Flow) -> Flow:
-        op = self.op
-        assert isinstance(op, Conv2d)  # `product` makes no others
-        height, width, channels = self.shape_in
-        window = Window.depthwise(height, width, channels // entry.pe, entry.pe, flow.word.type, kernel=op.weights.shape[:2],
-                                  stride=op.stride, dilation=op.dilation, pads=op.pads, pad_value=op.pad_value,
-                                  memory=entry.window_memory or "auto")
-        return builder.block("window", window, [flow], self.rounds * self.inputs * channels // entry.pe, 1)
+    def ordered_weights(self, entry: LayerPlan) -> Int64:
+        """(taps, channels)."""
+        return self.weights[::-1] if self.is_lined(entry) and isinstance(self.op, ConvTranspose2d) else self.weights
 
     def unit(self, entry: LayerPlan, family: str, x_type: IntType) -> tuple[Mvu, Int64 | None]:
-        bounds = self.range(self.nodes[0].output)
-        return self.compared(Vvu(self.inputs, self.outputs, entry.pe, 1, x_type, IntType.of(self.weights), bounds.type, 0,
-                                 bounds.type, self.out_type, family, multiplier=entry.multiplier or "auto",
+        sums = self.range(self.nodes[0].output).type
+        return self.compared(Vvu(self.inputs, self.outputs, entry.pe, entry.simd or 1, x_type, IntType.of(self.weights), sums, 0,
+                                 sums, self.out_type, family, distance=self.is_distance, multiplier=entry.multiplier or "auto",
                                  memory=entry.weight_memory or "auto"))
 
 
@@ -204,9 +244,5 @@ def product(graph: Graph, node: Node, x_types: tuple[IntType, ...]) -> Layer | N
     behind = sole_reader(graph, node.output, Threshold)
     nodes = (node,) if behind is None else (node, behind)
     groups, channels = getattr(node.op, "groups", 1), graph.values[node.inputs[0]].shape[-1]
-    if groups == 1:
-        return ProductLayer(graph, nodes, x_types)
-    if isinstance(node.op, Conv2d) and groups == channels == graph.values[node.output].shape[-1]:
-        return DepthwiseLayer(graph, nodes, x_types)
-    raise MappingError(f"node '{node.name}' ({node.op.kind}) has {groups} groups of {channels} channels; engines run 1 group, or "
-                       "as many as channels, so split it into convolutions of slices and a concatenation")
+    is_depthwise = groups == channels == graph.values[node.output].shape[-1] and groups > 1
+    return (DepthwiseLayer if is_depthwise else ProductLayer)(graph, nodes, x_types)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar
 
-from intir import GlobalSumPool, Graph, IntType, MaxPool2d, Node, Pad, Slice, SumPool2d, Transpose, Upsample
+from intir import Graph, IntType, MaxPool2d, Node, Pad, Slice, SumPool2d, Transpose, Upsample
 
 from ..engines.pool import Pool
 from ..engines.window import Loop, Window
 from ..plan import LayerPlan
 from .base import Builder, Flow, Layer, MappingError, divisors, makes, plain
+from .taps import Taps
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,12 +22,17 @@ class PoolLayer(Layer):
 
     engine: ClassVar[str] = "pool"
     pe_counts: ClassVar[str] = "channels"
+    takes_taps: ClassVar[bool] = True
     options: ClassVar[frozenset[str]] = frozenset({"window_memory"})
 
-    @property
-    def is_global(self) -> bool:
-        """Whether its window is the whole frame, which needs no window unit."""
-        return isinstance(self.nodes[0].op, GlobalSumPool)
+    @cached_property
+    def windows(self) -> Taps | None:
+        """Its windows; None for a global pool, whose window is the frame as it comes."""
+        op = self.nodes[0].op
+        if not isinstance(op, (MaxPool2d, SumPool2d)):
+            return None
+        height, width, channels = self.shape_in
+        return Taps(op, (height, width, channels), self.positions, self.x_types[0])
 
     @property
     def channels(self) -> int:
@@ -35,8 +42,7 @@ class PoolLayer(Layer):
     @property
     def taps(self) -> int:
         """Elements of a channel that make one output."""
-        op = self.nodes[0].op
-        return math.prod(op.kernel) if isinstance(op, (MaxPool2d, SumPool2d)) else math.prod(self.shape_in[:-1])
+        return math.prod(self.shape_in[:-1]) if self.windows is None else self.windows.count
 
     @property
     def out_type(self) -> IntType:
@@ -44,23 +50,34 @@ class PoolLayer(Layer):
             return self.x_types[0]
         return plain(self.graph.values[self.value].type)
 
+    def simd_choices(self) -> list[int]:
+        return [1, self.taps] if self.windows is not None and self.windows.has_lines else [1]
+
+    def is_lined(self, entry: LayerPlan) -> bool:
+        """Whether a line buffer gives it all taps at a time."""
+        return (entry.simd or 1) > 1
+
     def cycles(self, entry: LayerPlan) -> int:
-        words = self.channels // entry.pe
-        return max(self.positions * self.taps, math.prod(self.shape_in[:-1])) * words
+        if self.windows is None:
+            return math.prod(self.shape_in) // entry.pe
+        return self.windows.line(entry.pe).paced_cycles(1, 1, 1) if self.is_lined(entry) else self.windows.window_cycles(entry.pe)
+
+    def luts(self, entry: LayerPlan) -> int:
+        unit = self.unit(entry, self.x_types[0]).luts
+        return unit if self.windows is None else unit + self.windows.luts(entry.pe, self.is_lined(entry))
+
+    def unit(self, entry: LayerPlan, x_type: IntType) -> Pool:
+        """The pool itself."""
+        operation = "max" if isinstance(self.nodes[0].op, MaxPool2d) else "sum"
+        order = "channels" if self.windows is None else "taps"
+        return Pool(self.channels, entry.pe, self.taps, operation, x_type, self.out_type, order, entry.simd or 1)
 
     def build(self, builder: Builder, entry: LayerPlan, flows: list[Flow]) -> Flow:
         (flow,) = flows
-        op = self.nodes[0].op
-        words, operation = self.channels // entry.pe, "max" if isinstance(op, MaxPool2d) else "sum"
-        if isinstance(op, (MaxPool2d, SumPool2d)):
-            height, width, _ = self.shape_in
-            value = flow.word.type.lo if isinstance(op, MaxPool2d) else op.pad_value  # the least value never wins
-            window = Window.depthwise(height, width, words, entry.pe, flow.word.type, kernel=op.kernel, stride=op.stride,
-                                      dilation=op.dilation, pads=op.pads, pad_value=value, memory=entry.window_memory or "auto")
-            flow = builder.block("window", window, [flow], self.positions * self.taps * words, 1)
-        engine = Pool(self.channels, entry.pe, self.taps, operation, flow.word.type, self.out_type,
-                      "channels" if self.is_global else "taps")
-        return builder.block("pool", engine, [flow], self.elements // entry.pe, self.positions)
+        if self.windows is not None:
+            groups = None if self.is_lined(entry) else self.channels // entry.pe
+            flow = self.windows.laid_out(builder, flow, groups, entry.window_memory)
+        return builder.block("pool", self.unit(entry, flow.word.type), [flow], self.elements // entry.pe, self.positions)
 
 
 @makes("MaxPool2d", "SumPool2d", "GlobalSumPool")

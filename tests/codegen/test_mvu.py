@@ -10,7 +10,7 @@ import pytest
 from codegen.blocks.mvu import MvuBlock
 from hwsim.design import Stage
 from hwsim.engines.mvu import ORDERS, Mvu
-from intir import BIPOLAR, TERNARY, Graph, GraphBuilder, IntType, MatMul, Threshold, run, signed, unsigned
+from intir import BIPOLAR, TERNARY, Conv2d, Graph, GraphBuilder, IntType, MatMul, Threshold, run, signed, unsigned
 from tests.codegen.harness import check
 from tests.networks import draw, folded, make_design
 
@@ -115,3 +115,21 @@ def test_the_accumulator_is_as_wide_as_the_range_and_no_wider() -> None:
     assert isinstance(engine, Mvu)
     bounds = graph.ranges["fc"]
     assert engine.accumulator_bits == IntType(int(bounds.lo.min()), int(bounds.hi.max())).bits
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize(("pe", "simd"), [(4, 3), (2, 3), (1, 1), (2, 1), (4, 1)])
+@pytest.mark.parametrize(("x_type", "w_type"), [(BIPOLAR, BIPOLAR), (signed(3), TERNARY), (unsigned(3), signed(3))], ids=str)
+def test_groups(x_type: IntType, w_type: IntType, pe: int, simd: int, order: str) -> None:
+    """Three vectors of three inputs a round, each with a matrix for its four outputs, and thresholds of their own."""
+    rng = np.random.default_rng(pe)
+    weights = rng.integers(0, w_type.levels, (3, 12)) * w_type.step + w_type.lo
+    build = GraphBuilder("unit")
+    value = build.node(Conv2d(weights.reshape(1, 1, 3, 12), groups=3), build.input("x", (2, 2, 9), x_type), name="fc")
+    bounds = build.ranges[value]
+    rows = np.sort(rng.integers(bounds.lo[:, None], bounds.hi[:, None] + 2, (12, 3)), axis=1)
+    build.output(build.node(Threshold(rows, unsigned(2)), value))
+    graph, x = build.build(), draw(x_type, (FRAMES, 2, 2, 9), rng)
+    stage = unit(graph, pe, simd, order)
+    assert stage.engine.groups == 3
+    check(MvuBlock(stage.engine, stage.constants["weights"], stage.constants["thresholds"], "u"), stage.engine, x, run(graph, x), simd)

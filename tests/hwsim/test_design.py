@@ -12,6 +12,8 @@ import bitwright
 from hwsim.autoplan import auto_plan
 from hwsim.design import LEAST_DEPTH, Design, Stage, ample_design
 from hwsim.engines.fifo import StreamFifo
+from hwsim.engines.linebuffer import LineBuffer
+from hwsim.engines.window import Window
 from hwsim.layers import MappingError, collect, divisors
 from hwsim.plan import Plan, PlanError
 from intir import (
@@ -23,6 +25,7 @@ from intir import (
     GraphBuilder,
     IntType,
     MatMul,
+    MaxPool2d,
     Reshape,
     Slice,
     Threshold,
@@ -207,6 +210,19 @@ def chain(*ops: object, shape: tuple[int, ...] = (4,), kind: IntType = BIPOLAR) 
     return build.build()
 
 
+@pytest.mark.parametrize(("cycles", "lined"), [(307, True), (650, True), (2400, False)])
+def test_windows_come_from_what_is_smallest_at_the_wanted_rate(cycles: int, lined: bool) -> None:
+    """16 x 16 pixels, 256 windows of 9 taps and 8 channels: a window unit takes 2,304 cycles or more, a line buffer 307."""
+    weights = np.random.default_rng(0).integers(-4, 4, (3, 3, 8, 8))
+    graph = chain(Conv2d(weights, (1, 1), (1, 1), (1, 1, 1, 1), 0, 1), MaxPool2d((3, 3), (2, 2)), shape=(16, 16, 8), kind=unsigned(3))
+    with pytest.raises(PlanError, match="leave 306 cycles per frame, but the network takes at least 307; lower the rate"):
+        auto_plan(graph, fps=100e6 / 306)
+    design = ample_design(graph, auto_plan(graph, fps=100e6 / cycles))
+    assert design.rate()[0] <= cycles
+    engines = [type(stage.engine) for stage in design.stages if stage.layer == "conv2d0"]
+    assert (LineBuffer in engines, Window in engines) == (lined, not lined)
+
+
 def test_layers_take_thresholds_along_and_skip_reshapes() -> None:
     found = collect(chain(MatMul(np.ones((4, 6), np.int64)), Threshold(np.zeros((6, 1), np.int64), BIPOLAR), Reshape((2, 3)),
                          Threshold(np.zeros((3, 1), np.int64), BIPOLAR), Reshape((6,)), ArgMax()))
@@ -217,14 +233,12 @@ def test_layers_take_thresholds_along_and_skip_reshapes() -> None:
 def test_what_no_engine_runs() -> None:
     empty = GraphBuilder("empty")
     empty.output(empty.input("x", (4,), BIPOLAR))
-    grouped = chain(Conv2d(np.ones((1, 1, 2, 4), np.int64), groups=2), shape=(2, 2, 4))
     deep = chain(Transpose((3, 0, 1, 2)), shape=(2, 2, 2, 2))
     build = GraphBuilder("bias")
     x = build.input("x", (3, 2, 4), BIPOLAR)
     row = build.node(Slice((0, 0, 0), (1, 2, 4), (1, 1, 1)), x)
     build.output(build.node(Add(), x, row))
     for graph, start in [
-            (grouped, "node 'conv2d0' (Conv2d) has 2 groups of 4 channels; engines run 1 group, or as many as channels, so split it"),
             (deep, "node 'transpose0' (Transpose) moves a tensor of shape (2, 2, 2, 2); hardware moves (rows, columns, channels)"),
             (build.build(), "node 'add0' (Add) joins tensors of shapes (3, 2, 4) and (1, 2, 4); hardware repeats one of them along all"),
             (empty.build(), "graph 'empty' computes nothing: its output is its input; lower a network with layers")]:
