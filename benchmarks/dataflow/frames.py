@@ -1,0 +1,35 @@
+"""Real digits as inputs of the networks: pixels of another size, feature maps, codes of a generator; all as integers."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional
+
+Int64 = NDArray[np.int64]
+Digits = NDArray[np.uint8]
+
+
+def resized(digits: Digits, side: int, channels: int = 1) -> Int64:
+    """(N, channels, side, side): digits interpolated to another size, the same in each channel."""
+    images = torch.from_numpy(digits.astype(np.float64))
+    if side != images.shape[-1]:
+        images = functional.interpolate(images, (side, side), mode="bilinear", antialias=True)
+    pixels: Int64 = images.round().clamp(0, 255).numpy().astype(np.int64)
+    return np.repeat(pixels, channels, axis=1)
+
+
+def feature_maps(digits: Digits, side: int, channels: int) -> Int64:
+    """(N, channels, side, side), 0 to 15: as a first layer with drawn 5x5 kernels gives them."""
+    kernels = np.random.RandomState(0).randint(-2, 3, (channels, 1, 5, 5))
+    sums = functional.conv2d(torch.from_numpy(resized(digits, side).astype(np.float64)), torch.from_numpy(kernels.astype(np.float64)),
+                             padding=2)  # of integers, so exact in any order
+    maps: Int64 = np.clip(sums.numpy().astype(np.int64) >> 7, 0, 15)
+    return maps
+
+
+def codes(digits: Digits, size: int) -> Int64:
+    """(N, size, 1, 1), -8 to 7: drawn numbers; of the digits only their count matters."""
+    drawn: Int64 = np.random.RandomState(0).randint(-8, 8, (len(digits), size, 1, 1))
+    return drawn
