@@ -15,9 +15,9 @@ from quant.nn import LSQ, BipolarQuant, IntQuant, PowerOfTwoQuant, QuantConv2d, 
 
 #: Pixels are multiples of 1/256, so that an 8-bit first layer has power-of-two scales all through.
 PIXELS = "u8/256"
-#: Of 4-bit features, as activations behind a batch normalization have it: up to 3.75 standard deviations.
+#: Of features, as activations behind a batch normalization have it: up to 3.75 standard deviations.
 FEATURES = "u4/4"
-#: Significant bits of a batch normalization's scale, and fraction bits of its offset, in front of 8-bit activations.
+#: Significant bits of a batch normalization's scale, and fraction bits of its offset, in front of activations of 5 and more bits.
 COARSE_BITS = 8
 
 
@@ -31,6 +31,16 @@ def features() -> IntQuant:
     return IntQuant(4, signed=False, scale=0.25)
 
 
+def distances_of() -> IntQuant:
+    """Both operands of an L1 distance: 8 bits."""
+    return IntQuant(8, scale=2.0**-5)
+
+
+def unsigned7() -> IntQuant:
+    """ReLU and quantizer in front of a layer of L1 distances: the upper half of `distances_of`."""
+    return IntQuant(7, signed=False, scale=2.0**-5)
+
+
 def unsigned(bits: int) -> IntQuant:
     """ReLU and quantizer of what a batch normalization gives: the range is some four standard deviations, less for 2 bits."""
     return IntQuant(bits, signed=False, scale=0.5 if bits == 2 else 2.0**(2 - bits))
@@ -42,17 +52,18 @@ def signed(bits: int) -> IntQuant:
 
 
 def weight_quant(bits: float, shape: tuple[int, ...], fan_in: int) -> Quantizer:
-    """Weights of 1 bit (-1, 1), 1.5 (ternary), 2 to 4 (a step for each output channel, or one where `shape` is empty) or 8.
+    """Weights of 1 bit (-1, 1), 1.5 (ternary), 2 to 4 (a step for each output channel, or one where `shape` is empty) or more.
 
-    With 8 bits the scale is a power of two, from the fan-in.
+    From 5 bits on the scale is a power of two, from the fan-in.
     """
     if bits == 1:
         return BipolarQuant()
     if bits == 1.5:
         return TwnQuant()
-    if bits < 8:
+    if bits < 5:
         return LSQ(int(bits), narrow=True, shape=shape, weight=True)
-    return PowerOfTwoQuant(8, exponent=math.ceil(math.log2(4 * math.sqrt(2 / fan_in) / 127)), narrow=True)
+    exponent = math.ceil(math.log2(4 * math.sqrt(2 / fan_in) / 2**(bits - 1)))
+    return PowerOfTwoQuant(int(bits), exponent=exponent, narrow=True)
 
 
 def conv(inputs: int, outputs: int, kernel: int, bits: float, *, stride: int = 1, padding: int | None = None, groups: int = 1,
@@ -114,7 +125,7 @@ def calibrate(network: nn.Module, batches: list[Tensor]) -> None:
 
 @torch.no_grad()
 def simplify_norms(network: nn.Module) -> None:
-    """Give batch normalizations in front of 8-bit quantizers few bits, so that integers are requantized by small multipliers.
+    """Give batch normalizations in front of quantizers of 5 and more bits few bits, so that integers are requantized by small multipliers.
 
     Their scales get 8 significant bits, which moves them by 0.4% at most, their offsets 8 fraction bits.
     """
@@ -122,7 +133,7 @@ def simplify_norms(network: nn.Module) -> None:
         if not isinstance(part, nn.Sequential):
             continue
         for norm, quant in pairwise(part):
-            if isinstance(norm, _BatchNorm) and isinstance(quant, IntQuant) and quant.bits == 8:
+            if isinstance(norm, _BatchNorm) and isinstance(quant, IntQuant) and quant.bits > 4:
                 _simplify(norm)
 
 

@@ -20,12 +20,12 @@ def resized(digits: Digits, side: int, channels: int = 1) -> Int64:
     return np.repeat(pixels, channels, axis=1)
 
 
-def feature_maps(digits: Digits, side: int, channels: int) -> Int64:
-    """(N, channels, side, side), 0 to 15: as a first layer with drawn 5x5 kernels gives them."""
+def feature_maps(digits: Digits, side: int, channels: int, bits: int = 4) -> Int64:
+    """(N, channels, side, side), unsigned of `bits`: as a first layer with drawn 5x5 kernels gives them."""
     kernels = np.random.RandomState(0).randint(-2, 3, (channels, 1, 5, 5))
     sums = functional.conv2d(torch.from_numpy(resized(digits, side).astype(np.float64)), torch.from_numpy(kernels.astype(np.float64)),
                              padding=2)  # of integers, so exact in any order
-    maps: Int64 = np.clip(sums.numpy().astype(np.int64) >> 7, 0, 15)
+    maps: Int64 = np.clip(sums.numpy().astype(np.int64) >> 11 - bits, 0, 2**bits - 1)
     return maps
 
 

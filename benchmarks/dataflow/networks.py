@@ -123,7 +123,7 @@ NETWORKS: Final[dict[str, Network]] = {
     "tbn": Network(f"TBN, VGG 32-32-64-64-128-128, 32x32x3, ternary activations, binary weights, zero pads; {DRAWN}", topologies.tbn,
                    _cifar),
     "addernet": Network(f"AdderNet's ResNet-20 block, 32x32x16, two layers of L1 distances, 8 bits; {DRAWN}", topologies.addernet,
-                        lambda digits: feature_maps(digits, 32, 16), FEATURES),
+                        lambda digits: feature_maps(digits, 32, 16, 7), "u7/32"),
     "generator": Network(f"DCGAN generator, 32 numbers to 32x32x3 by transposed convolutions, w4a4; {DRAWN}", topologies.generator,
                          lambda digits: codes(digits, 32), "s4/4"),
     "mlp_w1": Network(f"784-64-64-10, 1-bit weights and activations; {DRAWN}", topologies.Binary784, _plain),

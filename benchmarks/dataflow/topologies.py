@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from quant.nn import AdderConv2d, BinaryLinear, BipolarQuant, IntQuant, QuantConv2d, Quantizer, ScaledBipolarQuant, TernaryQuant
 
-from .blocks import Mean, conv, deconv, features, linear, pixels, signed, unit, unsigned
+from .blocks import Mean, conv, deconv, distances_of, features, linear, pixels, signed, unit, unsigned, unsigned7
 
 
 def cnv(weight_bits: float, activation_bits: int) -> nn.Module:
@@ -95,7 +95,8 @@ class ShuffleUnit(nn.Module):
         self.shuffle = nn.ChannelShuffle(2)
 
     def forward(self, x: Tensor) -> Tensor:
-        passing, changed = x.chunk(2, dim=1) if self.splits else (x, x)
+        half = x.shape[1] // 2
+        passing, changed = (x[:, :half], x[:, half:]) if self.splits else (x, x)
         mixed: Tensor = self.shuffle(torch.cat([self.shortcut(passing), self.main(changed)], dim=1))
         return mixed
 
@@ -154,10 +155,10 @@ def tbn() -> nn.Module:
 def addernet() -> nn.Module:
     """A residual block of AdderNet's ResNet-20: two 3x3 layers of L1 distances at 32x32x16, 8 bits."""
     def adder() -> nn.Module:
-        return AdderConv2d(16, 16, 3, padding=1, quant=IntQuant(8, scale=2.0**-5))
+        return AdderConv2d(16, 16, 3, padding=1, quant=distances_of())
 
-    main = nn.Sequential(unit(adder(), 16, unsigned(8)), unit(adder(), 16, signed(8)))
-    return nn.Sequential(features(), Residual(main, nn.Identity(), unsigned(8)))
+    main = nn.Sequential(unit(adder(), 16, unsigned7()), unit(adder(), 16, signed(8)))
+    return nn.Sequential(unsigned7(), Residual(main, nn.Identity(), unsigned7()))
 
 
 def generator() -> nn.Module:
