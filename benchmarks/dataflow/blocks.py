@@ -11,7 +11,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from quant.nn import LSQ, BipolarQuant, IntQuant, PowerOfTwoQuant, QuantConv2d, QuantConvTranspose2d, Quantizer, QuantLinear, TwnQuant
+from quant.nn import (
+    LSQ,
+    BipolarQuant,
+    IntQuant,
+    PowerOfTwoQuant,
+    QuantConv2d,
+    QuantConvTranspose2d,
+    Quantizer,
+    QuantLinear,
+    TwnQuant,
+)
 
 #: Pixels are multiples of 1/256, so that an 8-bit first layer has power-of-two scales all through.
 PIXELS = "u8/256"
@@ -92,6 +102,11 @@ def unit(layer: nn.Module, channels: int, *behind: nn.Module) -> nn.Sequential:
     return nn.Sequential(layer, norm, *behind)
 
 
+def w4a4(inputs: int, outputs: int, kernel: int, *, stride: int = 1, groups: int = 1, sign: bool = False) -> nn.Sequential:
+    """A convolution of 4-bit weights, batch normalization, 4-bit activations: ReLU and quantizer, or with a sign."""
+    return unit(conv(inputs, outputs, kernel, 4, stride=stride, groups=groups), outputs, signed(4) if sign else unsigned(4))
+
+
 def deconv(inputs: int, outputs: int, bits: float, *, kernel: int = 4, stride: int = 2, padding: int = 1) -> nn.Module:
     """A transposed convolution that doubles its input's size unless told otherwise."""
     return conv(inputs, outputs, kernel, bits, stride=stride, padding=padding, kind=QuantConvTranspose2d)
@@ -125,7 +140,7 @@ def calibrate(network: nn.Module, batches: list[Tensor]) -> None:
 
 @torch.no_grad()
 def simplify_norms(network: nn.Module) -> None:
-    """Give batch normalizations in front of quantizers of 5 and more bits few bits, so that integers are requantized by small multipliers.
+    """Round batch normalizations in front of quantizers of 5 and more bits, so that small multipliers requantize.
 
     Their scales get 8 significant bits, which moves them by 0.4% at most, their offsets 8 fraction bits.
     """

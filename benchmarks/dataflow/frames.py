@@ -23,8 +23,8 @@ def resized(digits: Digits, side: int, channels: int = 1) -> Int64:
 def feature_maps(digits: Digits, side: int, channels: int, bits: int = 4) -> Int64:
     """(N, channels, side, side), unsigned of `bits`: as a first layer with drawn 5x5 kernels gives them."""
     kernels = np.random.RandomState(0).randint(-2, 3, (channels, 1, 5, 5))
-    sums = functional.conv2d(torch.from_numpy(resized(digits, side).astype(np.float64)), torch.from_numpy(kernels.astype(np.float64)),
-                             padding=2)  # of integers, so exact in any order
+    images, weights = (torch.from_numpy(one.astype(np.float64)) for one in (resized(digits, side), kernels))
+    sums = functional.conv2d(images, weights, padding=2)  # of integers, so exact in any order
     maps: Int64 = np.clip(sums.numpy().astype(np.int64) >> 11 - bits, 0, 2**bits - 1)
     return maps
 

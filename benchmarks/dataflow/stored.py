@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,8 +15,7 @@ CODES = ".codes"
 
 
 def save(module: nn.Module, path: Path) -> None:
-    """Write a trained module, in evaluation mode; its quantized weights must be integers of 8 bits times a power of two, or
-    integers times the scale of their quantizer."""
+    """Write a module whose weights are quantized to integers of at most 8 bits times their quantizer's scale."""
     arrays = {name: value.numpy() for name, value in module.state_dict().items()}
     for name, part in module.named_modules():
         if isinstance(part, QuantWeights):
@@ -23,7 +23,7 @@ def save(module: nn.Module, path: Path) -> None:
                 codes = torch.round(part.weight_quant(part.weight) / part.weight_quant.scale)
             del arrays[f"{name}.weight"]
             arrays[name + CODES] = codes.numpy().astype(np.int8)
-    np.savez_compressed(path, **arrays)  # type: ignore[arg-type]
+    np.savez_compressed(path, **arrays)
 
 
 def load(module: nn.Module, path: Path) -> None:
@@ -35,5 +35,5 @@ def load(module: nn.Module, path: Path) -> None:
     assert not unexpected and sorted(missing) == sorted(f"{name}.weight" for name in codes)
     with torch.no_grad():
         for name, values in codes.items():
-            part = module.get_submodule(name)
+            part: Any = module.get_submodule(name)
             part.weight.copy_(values * part.weight_quant.scale)

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from quant.nn import AdderConv2d, BinaryLinear, BipolarQuant, IntQuant, QuantConv2d, Quantizer, ScaledBipolarQuant, TernaryQuant
 
-from .blocks import Mean, conv, deconv, distances_of, features, linear, pixels, signed, unit, unsigned, unsigned7
+from .blocks import Mean, conv, deconv, distances_of, features, linear, pixels, signed, unit, unsigned, unsigned7, w4a4
 
 
 def cnv(weight_bits: float, activation_bits: int) -> nn.Module:
@@ -70,11 +70,11 @@ def resnet8() -> nn.Module:
 
 def mobilenet() -> nn.Module:
     """MobileNetV1 0.25 of MLPerf Tiny with 13 depthwise-separable blocks, at 48x48x3, 4 bits throughout."""
-    layers: list[nn.Module] = [pixels(), unit(conv(3, 8, 3, 4, stride=2), 8, unsigned(4))]
+    layers: list[nn.Module] = [pixels(), w4a4(3, 8, 3, stride=2)]
     channels = 8
     for outputs, stride in ((16, 1), (32, 2), (32, 1), (64, 2), (64, 1), (128, 2), *((128, 1),) * 5, (256, 2), (256, 1)):
-        layers.append(unit(conv(channels, channels, 3, 4, stride=stride, groups=channels), channels, unsigned(4)))
-        layers.append(unit(conv(channels, outputs, 1, 4), outputs, unsigned(4)))
+        layers.append(w4a4(channels, channels, 3, stride=stride, groups=channels))
+        layers.append(w4a4(channels, outputs, 1))
         channels = outputs
     return nn.Sequential(*layers, Mean(2, unsigned(4)), linear(256, 10, 4, per_channel=False))
 
@@ -88,10 +88,10 @@ class ShuffleUnit(nn.Module):
         first = inputs if stride > 1 else half
         self.splits = stride == 1
         self.shortcut = nn.Identity() if self.splits else nn.Sequential(
-            unit(conv(first, first, 3, 4, stride=stride, groups=first), first, signed(4)), unit(conv(first, half, 1, 4), half, unsigned(4)))
+            w4a4(first, first, 3, stride=stride, groups=first, sign=True), w4a4(first, half, 1))
         self.main = nn.Sequential(
-            unit(conv(first, half, 1, 4), half, unsigned(4)), unit(conv(half, half, 3, 4, stride=stride, groups=half), half, signed(4)),
-            unit(conv(half, half, 1, 4), half, unsigned(4)))
+            w4a4(first, half, 1), w4a4(half, half, 3, stride=stride, groups=half, sign=True),
+            w4a4(half, half, 1))
         self.shuffle = nn.ChannelShuffle(2)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -108,8 +108,8 @@ def shufflenet() -> nn.Module:
 
 def shufflenet_v1() -> nn.Module:
     """A ShuffleNet v1 unit at 14x14x60 with three groups: grouped 1x1 convolutions, a shuffle, a residual addition; w4a4."""
-    main = nn.Sequential(unit(conv(60, 60, 1, 4, groups=3), 60, unsigned(4)), nn.ChannelShuffle(3),
-                         unit(conv(60, 60, 3, 4, groups=60), 60, signed(4)), unit(conv(60, 60, 1, 4, groups=3), 60, signed(4)))
+    main = nn.Sequential(w4a4(60, 60, 1, groups=3), nn.ChannelShuffle(3),
+                         w4a4(60, 60, 3, groups=60, sign=True), w4a4(60, 60, 1, groups=3, sign=True))
     return nn.Sequential(features(), Residual(main, nn.Identity(), unsigned(4)))
 
 
@@ -126,17 +126,17 @@ class Branches(nn.Module):
 
 def squeezenet_fire() -> nn.Module:
     """The fire2 module of SqueezeNet at its real size: 55x55x96, squeeze 16, expand 64 + 64; w4a4."""
-    expand = Branches(unit(conv(16, 64, 1, 4), 64, unsigned(4)), unit(conv(16, 64, 3, 4), 64, unsigned(4)))
-    return nn.Sequential(features(), unit(conv(96, 16, 1, 4), 16, unsigned(4)), expand)
+    expand = Branches(w4a4(16, 64, 1), w4a4(16, 64, 3))
+    return nn.Sequential(features(), w4a4(96, 16, 1), expand)
 
 
 def inception() -> nn.Module:
     """Inception 3a of GoogLeNet with its real channels, at 14x14x192 instead of 28x28x192; w4a4."""
     def reduced(middle: int, outputs: int, kernel: int) -> nn.Module:
-        return nn.Sequential(unit(conv(192, middle, 1, 4), middle, unsigned(4)), unit(conv(middle, outputs, kernel, 4), outputs, unsigned(4)))
+        return nn.Sequential(w4a4(192, middle, 1), w4a4(middle, outputs, kernel))
 
-    pool = nn.Sequential(nn.MaxPool2d(3, stride=1, padding=1), unit(conv(192, 32, 1, 4), 32, unsigned(4)))
-    return nn.Sequential(features(), Branches(unit(conv(192, 64, 1, 4), 64, unsigned(4)), reduced(96, 128, 3), reduced(16, 32, 5), pool))
+    pool = nn.Sequential(nn.MaxPool2d(3, stride=1, padding=1), w4a4(192, 32, 1))
+    return nn.Sequential(features(), Branches(w4a4(192, 64, 1), reduced(96, 128, 3), reduced(16, 32, 5), pool))
 
 
 def tbn() -> nn.Module:
@@ -185,8 +185,8 @@ class Binary784(nn.Module):
 
 def mlp_int8() -> nn.Module:
     """784-64-64-10 with 8-bit weights and activations."""
-    return nn.Sequential(nn.Flatten(), pixels(), unit(linear(784, 64, 8), 64, unsigned(8)), unit(linear(64, 64, 8), 64, unsigned(8)),
-                         linear(64, 10, 8))
+    return nn.Sequential(nn.Flatten(), pixels(), unit(linear(784, 64, 8), 64, unsigned(8)),
+                         unit(linear(64, 64, 8), 64, unsigned(8)), linear(64, 10, 8))
 
 
 def mlp_6bit() -> nn.Module:

@@ -88,14 +88,15 @@ def requant_between(rows: list[tuple[Ints, Ints, Fraction, IntType]],
     found = _lines(rows, kind, False) or _lines(rows, kind, True)
     if not found:
         return None
-    even = found[0].even
+    rounding = "half_even" if found[0].even else "half_up"
     zeros = [line.zero_point for line in found]
     multiplier, shift, offset = ([getattr(line, name) for line in found] for name in ("multiplier", "shift", "offset"))
     if None not in zeros:
         return None, Requant(_vector(multiplier), _vector(shift), _vector([zero or 0 for zero in zeros]),
-                             "half_even" if even else "half_up", kind)
+                             rounding, kind)
     one, none = _vector([1]), _vector([0])
-    return ScaleChannels(_vector(multiplier), _vector(offset)), Requant(one, _vector(shift), none, "half_even" if even else "floor", kind)
+    rounding = "half_even" if found[0].even else "floor"
+    return ScaleChannels(_vector(multiplier), _vector(offset)), Requant(one, _vector(shift), none, rounding, kind)
 
 
 def _lines(rows: list[tuple[Ints, Ints, Fraction, IntType]], kind: IntType, even: bool) -> list[Line]:
