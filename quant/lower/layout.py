@@ -113,6 +113,12 @@ def _moves(index: Ints, source: Shape) -> Iterator[tuple[Op, str]]:
     if len(shape) == len(source):
         axes = _axes(index, source)
         if axes is not None:
+            picked = axes[-1]
+            strides = np.unique(np.diff(picked))
+            if np.unique(picked).size == picked.size and (strides.size > 1 or bool((strides < 0).any())):
+                # A part of shuffled channels: to the front with them, in their order.
+                yield ChannelPermute(np.concatenate([picked, np.setdiff1d(np.arange(source[-1]), picked)])), "ChannelPermute"
+                axes[-1] = np.arange(picked.size)
             yield from _cut_and_repeated(axes, source, shape)
             return
     digits = _digits(flat)

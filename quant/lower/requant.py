@@ -2,8 +2,9 @@
 
 A threshold table says for every channel from which integer on each level holds.  A line ``n * m + offset``, shifted right
 by s, gives the same levels if at the first integer of each level it has reached it, and at the integer before not yet.
-The search takes the least s for which some m does so, for every channel; where none does, the thresholds stay.  So a
-`Requant` never differs from the exact network on a reachable integer.
+The search takes the least s for which some m does so, for every channel.  Where none does, as halves occur and go to the even
+level (scales that are powers of two), it is made once more for shifts that round so; where none does again, the thresholds stay.
+So a `Requant` never differs from the exact network on a reachable integer.
 """
 
 from __future__ import annotations
@@ -30,17 +31,23 @@ STEPS: Final = 60  #: of a bisection
 
 @dataclass(frozen=True)
 class Line:
-    """One channel: ``(n * multiplier + offset) >> shift``."""
+    """One channel: ``(n * multiplier + offset) >> shift``, where `even` with halves to the even integer."""
 
     multiplier: int
     shift: int
     offset: int
+    even: bool = False
 
     @property
     def zero_point(self) -> int | None:
         """z where the offset is one half plus z, which a Requant has built in; else None."""
-        rest = self.offset - ((1 << self.shift) >> 1)
-        return rest >> self.shift if rest % (1 << self.shift) == 0 else None
+        rest = self.offset - (0 if self.even else (1 << self.shift) >> 1)
+        return rest >> self.shift if rest % _period(self.shift, self.even) == 0 else None
+
+
+def _period(shift: int, even: bool) -> int:
+    """Of the offsets that a Requant has built in; twice a level where the parity of levels counts."""
+    return 1 << shift + (even and shift > 0)
 
 
 def requant(table: Ints, kind: IntType, slopes: list[Fraction], proven: Range) -> tuple[ScaleChannels | None, Requant] | None:
@@ -78,25 +85,36 @@ def requant_between(rows: list[tuple[Ints, Ints, Fraction, IntType]],
     """
     if kind.step != 1 or kind.levels < MIN_LEVELS:
         return None
-    found = []
-    for below, above, slope, domain in rows:
-        line = _search(below, above, kind, slope, domain)
-        if line is None:
-            return None
-        found.append(line)
+    found = _lines(rows, kind, False) or _lines(rows, kind, True)
+    if not found:
+        return None
+    rounding = "half_even" if found[0].even else "half_up"
     zeros = [line.zero_point for line in found]
     multiplier, shift, offset = ([getattr(line, name) for line in found] for name in ("multiplier", "shift", "offset"))
     if None not in zeros:
-        return None, Requant(_vector(multiplier), _vector(shift), _vector([zero or 0 for zero in zeros]), "half_up", kind)
+        return None, Requant(_vector(multiplier), _vector(shift), _vector([zero or 0 for zero in zeros]),
+                             rounding, kind)
     one, none = _vector([1]), _vector([0])
-    return ScaleChannels(_vector(multiplier), _vector(offset)), Requant(one, _vector(shift), none, "floor", kind)
+    rounding = "half_even" if found[0].even else "floor"
+    return ScaleChannels(_vector(multiplier), _vector(offset)), Requant(one, _vector(shift), none, rounding, kind)
+
+
+def _lines(rows: list[tuple[Ints, Ints, Fraction, IntType]], kind: IntType, even: bool) -> list[Line]:
+    """A line for every channel, or none."""
+    found = []
+    for below, above, slope, domain in rows:
+        line = _search(below, above, kind, slope, domain, even)
+        if line is None:
+            return []
+        found.append(line)
+    return found
 
 
 def _vector(values: list[int]) -> Ints:
     return np.array(values if len(set(values)) > 1 else values[:1], np.int64)
 
 
-def _search(below: Ints, above: Ints, kind: IntType, slope: Fraction, domain: IntType) -> Line | None:
+def _search(below: Ints, above: Ints, kind: IntType, slope: Fraction, domain: IntType, even: bool) -> Line | None:
     """The least shift for one channel, whose integers are those of `domain`."""
     low, high = domain.lo, domain.hi
     levels = kind.lo + 1 + np.arange(len(above), dtype=np.int64)
@@ -104,13 +122,15 @@ def _search(below: Ints, above: Ints, kind: IntType, slope: Fraction, domain: In
     first, at_first = above[reached], levels[reached]  # there the line must have reached the level
     last, at_last = below[missed], levels[missed]  # and there not yet
     if first.size == 0:  # the channel stays at the lowest level
-        return Line(1, 0, kind.lo - high)
+        return Line(1, 0, kind.lo - high, even)
     if last.size == 0:
-        return Line(1, 0, kind.hi - low)
+        return Line(1, 0, kind.hi - low, even)
     # Of all lines, the slopes that fit are an interval around the one with most room; its ends say which shift can do.
     ends = _slopes(first, at_first, last, at_last, float(slope))
     if ends is None:
-        return None
+        if not even:
+            return None
+        ends = float(slope), float(slope)  # where halves occur on both sides, no other slope fits
     largest, greatest = max(abs(low), abs(high), 1), int(np.abs(levels).max())
     free = None  # the first line with an offset of its own; one with a built-in offset saves a node
     for shift in range(MAX_SHIFT + 1):
@@ -119,15 +139,17 @@ def _search(below: Ints, above: Ints, kind: IntType, slope: Fraction, domain: In
                 greatest << shift >> (MAX_BITS - 2):
             break
         for m in dict.fromkeys([near[2], (near[0] + near[1]) // 2, near[0], near[1], near[0] - 1, near[1] + 1]):
-            least = int(((at_first << shift) - first * m).max())
-            most = int(((at_last << shift) - last * m).min()) - 1
+            # With halves to the even level, an odd one is reached by the integer behind its half.
+            half = (1 << shift) >> 1
+            least = int(((at_first << shift) - first * m + even * ((at_first & (shift > 0)) - half)).max())
+            most = int(((at_last << shift) - last * m + even * ((at_last & (shift > 0)) - half)).min()) - 1
             if m < 1 or least > most:
                 continue
-            half = (1 << shift) >> 1
-            built_in = half + ((most - half) >> shift << shift)
+            base, period = 0 if even else half, _period(shift, even)
+            built_in = base + (most - base) // period * period
             if built_in >= least:
-                return Line(m, shift, built_in)
-            free = free or Line(m, shift, most)
+                return Line(m, shift, built_in, even)
+            free = free or Line(m, shift, most, even)
     return free
 
 

@@ -134,7 +134,8 @@ class _Rewriter:
         self.graph_name = graph_name
         self.parameters = {t.name: numpy_helper.to_array(t) for t in self.source.initializer}
         self.types = {value.name: helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)
-                      for value in (*self.source.input, *self.source.output, *self.source.value_info)}
+                      for value in (*self.source.input, *self.source.output, *self.source.value_info)
+                      if value.type.tensor_type.elem_type}  # 0 where torch has split a tensor and gives a sequence first
         # Values known before the network runs, by torch's name: literals and arithmetic on shapes.
         self.constants: dict[str, NDArray[Any]] = {}
         self.initializers: dict[str, NDArray[Any]] = {}

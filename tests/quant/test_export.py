@@ -207,6 +207,18 @@ def test_a_module_whose_shapes_depend_on_values_is_refused(tmp_path: Path) -> No
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_sequence_of_tensors_is_refused(tmp_path: Path) -> None:
+    """What `chunk` becomes."""
+    class Halves(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            first, second = x.chunk(2, dim=1)
+            return first + second
+
+    with pytest.raises(ExportError, match="has no fixed shape"):
+        export_qonnx(Halves(), torch.rand(1, 4), tmp_path / "network.onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
 # --- the committed demo network ---
 
 

@@ -97,6 +97,21 @@ def test_requant_is_chosen_for_wide_outputs_only():
     assert kinds(8) == ["Requant"]
 
 
+@pytest.mark.parametrize("zero", [0.0, 3.0])
+@pytest.mark.parametrize("offset", [[0.0, 0.25, -1.5], [0.5, 7.75, 100.0], [1.0, -2.0, 3.0]])
+@pytest.mark.parametrize("factor", [[0.25, 0.75, 0.015625], [0.5, 0.25, 1.25], [1.0, 0.5, 2.0]])
+def test_halves_go_to_the_even_level_without_thresholds(factor, offset, zero):
+    """Scales of few bits make halves occur: a Requant that rounds like the quantizer takes the place of 63 thresholds."""
+    constants = {"k": f32(factor), "c": f32(offset), "s": f32(1), "z": f32(zero), "b": f32(6)}
+    nodes = [node("Mul", ["x", "k"], "a"), node("Add", ["a", "c"], "d"), node("Quant", ["d", "s", "z", "b"], "y", signed=1, narrow=0)]
+    net, x = layer(nodes, constants, spec="s10", channels=3)
+    x = np.repeat(np.arange(-512, 512)[:, None], 3, axis=1)
+    real = each(exact(x) * exact(f32(factor)) + exact(f32(offset)), lambda v: v)
+    assert same(reals(net, x), quant(real, 1, zero, 6, signed=1, narrow=0))
+    assert [one.op.kind for one in net.graph.nodes][-1] == "Requant"
+    assert len(net.graph.nodes) <= 2
+
+
 def qdq(nodes, constants, source, target, scale, zero, axis=None, clip=None):
     """QuantizeLinear, Clip, DequantizeLinear."""
     constants |= {f"{target}s": f32(scale), f"{target}z": zero}

@@ -91,6 +91,22 @@ def test_moves_in_front_of_a_convolution():
     flattened(shuffle, "t", shape, lambda v: v.reshape(1, 2, 2, 3, 4).transpose(0, 2, 1, 3, 4).reshape(shape))
 
 
+@pytest.mark.parametrize(("start", "stop", "step"), [(0, 2, 1), (2, 4, 1), (1, 4, 2), (3, 0, -1)])
+def test_a_part_of_shuffled_channels(start, stop, step):
+    """ShuffleNet v2: the next unit takes one half of what the shuffle before it gives."""
+    shape = (1, 4, 3, 4)
+
+    def move(v):
+        return v[:, [1, 3, 0, 2]][:, start:stop:step]
+
+    nodes = [node("Gather", ["q0", "order"], "a", axis=1), node("Slice", ["a", "from", "to", "ax", "by"], "t")]
+    constants = {"order": np.array([1, 3, 0, 2]), "from": np.array([start]), "to": np.array([stop]), "ax": np.array([1]),
+                 "by": np.array([step])}
+    first, q0 = quantizer("asymmetric", "x", "q0", constants)
+    made, w = weights(np.random.default_rng(6), (2, move(np.zeros(shape)).shape[1], 2, 1), constants)
+    check([first, *nodes, made, node("Conv", ["t", "w"], "y")], shape, [None] * 4, constants, lambda x: conv(move(q0(x)), w, None, {}))
+
+
 def test_split():
 
     constants = {"sizes": np.array([1, 3])}
