@@ -16,7 +16,7 @@ from typing import Any
 from intir import BitwrightError, Graph
 from intir.whole import write_whole
 
-from .engines.base import MEMORIES
+from .engines.memories import STYLES
 from .engines.mvu import ORDERS
 from .engines.products import MULTIPLIERS
 
@@ -26,7 +26,7 @@ MAX_CLOCK_MHZ = 10_000
 
 
 #: Keys of a layer that choose between realisations, and the words they take.
-CHOICES = {"order": ORDERS, "weight_memory": MEMORIES, "window_memory": MEMORIES, "multiplier": MULTIPLIERS}
+CHOICES = {"order": ORDERS, "weight_memory": STYLES, "window_memory": STYLES, "multiplier": MULTIPLIERS}
 
 
 class PlanError(BitwrightError):

@@ -26,7 +26,7 @@ def rom(m: Module, what: str, stem: str, words: Sequence[int], width: int, addre
     enable : Value
         The address is read in cycles in which this is high.
     style : str
-        Where synthesis puts it: one of `hwsim.engines.base.MEMORIES`.
+        Where synthesis puts it: one of `hwsim.engines.memories.STYLES`.
     """
     if len(set(words)) == 1:
         return Const(words[0], width)

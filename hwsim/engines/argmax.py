@@ -57,5 +57,5 @@ class Argmax(Engine):
         return Actions(operations=self.channels)
 
     @property
-    def luts(self) -> int:
+    def logic_luts(self) -> int:
         return self.pe * (self.x_type.bits * 3 // 2 + max(1, (self.channels - 1).bit_length())) + 8

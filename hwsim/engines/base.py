@@ -12,9 +12,7 @@ from typing import ClassVar
 from intir import IntType
 
 from ..schedule import Buffer, Schedule
-
-#: Where a memory goes: as synthesis likes, into LUTs, or into block RAM.
-MEMORIES = ("auto", "distributed", "block")
+from .memories import Memory, Resources
 
 
 @dataclass(frozen=True)
@@ -81,9 +79,30 @@ class Engine:
         return Actions()
 
     @property
-    def luts(self) -> int:
-        """Estimated LUTs (of six inputs), memories in LUTs included."""
+    def logic_luts(self) -> int:
+        """Estimated LUTs (of six inputs) but for those of its memories."""
         raise NotImplementedError
+
+    @property
+    def memories(self) -> tuple[Memory, ...]:
+        """What it stores."""
+        return ()
+
+    @property
+    def dsps(self) -> int:
+        """Estimated DSPs."""
+        return 0
+
+    @property
+    def resources(self) -> Resources:
+        """What it takes of a device, estimated."""
+        memories = self.memories
+        return Resources(self.logic_luts + sum(one.luts for one in memories), sum(one.brams for one in memories), self.dsps)
+
+    @property
+    def luts(self) -> int:
+        """Estimated LUTs, memories in LUTs included."""
+        return self.resources.luts
 
     @property
     def memory_bits(self) -> int:
@@ -112,11 +131,3 @@ class Passing(Engine):
     @property
     def word_out(self) -> Word:
         return Word(self.lanes, self.type)
-
-
-def rom_luts(depth: int, width: int) -> int:
-    """LUT6 of a ROM in logic: one per 64 words and bit, and a 4:1 multiplexer per further level."""
-    if depth <= 1:
-        return 0
-    blocks = -(-depth // 64)
-    return width * (blocks + (blocks - 1) // 3)

@@ -15,7 +15,8 @@ import numpy as np
 from intir import IntType
 
 from ..schedule import Schedule
-from .base import Actions, Engine, Word, rom_luts
+from .base import Actions, Engine, Word
+from .memories import LOGIC_PRODUCT_BITS, Memory
 
 
 @dataclass(frozen=True)
@@ -79,8 +80,8 @@ class Elementwise(Engine):
         return Actions(operations=self.channels, weight_bits_read=self.memory_bits if self.from_memory else 0)
 
     @property
-    def _rom_luts(self) -> int:
-        return rom_luts(self.folds, self.memory_bits // self.folds) if self.from_memory else 0
+    def memories(self) -> tuple[Memory, ...]:
+        return (Memory(self.folds, self.memory_bits // self.folds),) if self.from_memory else ()
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ class Clip(Elementwise):
     hi: int
 
     @property
-    def luts(self) -> int:
+    def logic_luts(self) -> int:
         return self.pe * (self.x_type.bits + self.out_type.bits) + 4
 
 
@@ -126,8 +127,12 @@ class Scale(Elementwise):
         return 2
 
     @property
-    def luts(self) -> int:
-        return self.pe * (product_luts(self.x_type, self.multiplier_type) + self.out_type.bits) + self._rom_luts + 4
+    def dsps(self) -> int:
+        return self.pe * product_dsps(self.x_type, self.multiplier_type)
+
+    @property
+    def logic_luts(self) -> int:
+        return self.pe * (product_luts(self.x_type, self.multiplier_type) + self.out_type.bits) + 4
 
 
 @dataclass(frozen=True)
@@ -166,11 +171,15 @@ class Requant(Elementwise):
         return 4 if self.rounding == "gemmlowp" else 3
 
     @property
-    def luts(self) -> int:
+    def dsps(self) -> int:
+        return self.pe * product_dsps(self.x_type, self.multiplier_type)
+
+    @property
+    def logic_luts(self) -> int:
         bits = self.x_type.bits + self.multiplier_type.bits
         align = bits * self.alignment_type.hi.bit_length() // 2 * self.from_memory
         rounding = max(1, bits - self.shift_type.lo) + self.shift_type.hi // 5
-        return self.pe * (product_luts(self.x_type, self.multiplier_type) + align + 2 * rounding) + self._rom_luts + 6
+        return self.pe * (product_luts(self.x_type, self.multiplier_type) + align + 2 * rounding) + 6
 
 
 @dataclass(frozen=True)
@@ -201,13 +210,25 @@ class Lookup(Elementwise):
         return Actions(operations=self.channels, weight_bits_read=self.channels * self.out_type.bits)
 
     @property
-    def luts(self) -> int:
-        return self.pe * rom_luts(self.entries, self.out_type.bits) + 4
+    def memories(self) -> tuple[Memory, ...]:
+        return (Memory(self.entries, self.out_type.bits),) * self.pe
+
+    @property
+    def logic_luts(self) -> int:
+        return 4
+
+
+def product_dsps(x: IntType, w: IntType) -> int:
+    """DSPs of a multiplier: of 25 x 18 bits each, where the product is wide; none by one constant."""
+    if w.levels == 1 or x.bits + w.bits <= LOGIC_PRODUCT_BITS:
+        return 0
+    wide, narrow = max(x.bits, w.bits), min(x.bits, w.bits)
+    return -(-wide // 25) * -(-narrow // 18)
 
 
 def product_luts(x: IntType, w: IntType) -> int:
     """LUTs of a multiplier in logic; by one constant, of about the adders for its nonzero signed digits."""
     if w.levels > 1:
-        return x.bits * w.bits
+        return 0 if product_dsps(x, w) else x.bits * w.bits
     digits = ((3 * abs(w.lo)) ^ abs(w.lo)).bit_count()
     return max(0, digits - 1) * (x.bits + w.bits // 2)

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from ..schedule import Schedule
 from .base import Passing
+from .memories import Memory
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,10 @@ class StreamFifo(Passing):
         raise TypeError("a queue has no schedule; the simulator treats it by its depth")
 
     @property
-    def luts(self) -> int:
-        """32 words of 6 bits in 4 LUTs, and the counters."""
-        return -(-self.depth // 32) * -(-self.word_in.bits // 6) * 4 + 3 * self.depth.bit_length()
+    def memories(self) -> tuple[Memory, ...]:
+        return (Memory(self.depth, self.word_in.bits, "async"),)
+
+    @property
+    def logic_luts(self) -> int:
+        """The counters."""
+        return 3 * self.depth.bit_length()

@@ -34,5 +34,5 @@ class Fork(Passing):
         raise TypeError("a fork has no schedule; the simulator treats it by its rule")
 
     @property
-    def luts(self) -> int:
+    def logic_luts(self) -> int:
         return 2 * self.outputs

@@ -13,6 +13,7 @@ from intir import IntType
 from ..schedule import Schedule
 from .base import Actions, Engine, Word
 from .elementwise import product_luts
+from .memories import LOGIC_PRODUCT_BITS, Memory
 
 #: What an `Arithmetic` computes of its inputs a and b; "rsub" is b - a.
 OPERATIONS = ("add", "sub", "rsub", "mul")
@@ -88,10 +89,17 @@ class Arithmetic(Engine):
                        buffer_bits_written=kept)
 
     @property
-    def luts(self) -> int:
-        one = product_luts(self.a_type, self.b_type) if self.operation == "mul" else self.out_type.bits
-        word = self.words_in[1].bits
-        held = {"none": 0, "channels": word, "pixels": word + -(-word // 6) * 4 * -(-self.folds // 32)}[self.repeat]
+    def memories(self) -> tuple[Memory, ...]:
+        return (Memory(self.folds, self.words_in[1].bits, "async"),) if self.repeat == "pixels" else ()
+
+    @property
+    def dsps(self) -> int:
+        return self.lanes * (self.operation == "mul" and self.a_type.bits + self.b_type.bits > LOGIC_PRODUCT_BITS)
+
+    @property
+    def logic_luts(self) -> int:
+        one = 0 if self.dsps else product_luts(self.a_type, self.b_type) if self.operation == "mul" else self.out_type.bits
+        held = 0 if self.repeat == "none" else self.words_in[1].bits
         return self.lanes * one + held + 4
 
 
@@ -139,5 +147,5 @@ class Concat(Engine):
         return Schedule(which[:, None] == np.arange(len(self.counts)), which >= 0, 1)
 
     @property
-    def luts(self) -> int:
+    def logic_luts(self) -> int:
         return self.word_out.bits * -(-len(self.counts) // 3) + 2 * max(self.counts).bit_length() + 4

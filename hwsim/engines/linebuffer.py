@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 from intir import IntType
 
 from ..schedule import Schedule
-from .base import MEMORIES, Actions, Engine, Word
-from .window import Pair, WindowError, memory_luts, output_size, transposed_size
+from .base import Actions, Engine, Word
+from .memories import STYLES, Memory
+from .window import Pair, WindowError, output_size, transposed_size
 
 #: Longest delay made of registers; longer ones are memories.
 MOST_REGISTERS = 2
@@ -89,7 +90,7 @@ class LineBuffer(Engine):
     pad_value : int
         What lies outside of the frame and between its rows.
     memory : str
-        Where the rows are kept: one of `window.MEMORIES`.
+        Where the rows are kept: one of `window.STYLES`.
 
     Raises
     ------
@@ -120,8 +121,8 @@ class LineBuffer(Engine):
             raise WindowError(f"a line buffer over {sizes} rows, columns, words and lanes, {self.outputs} windows "
                               f"of {self.kernel} taps, stride {self.stride}, dilation {self.dilation}, "
                               f"insert {self.insert}; every size must be 1 or more")
-        if self.memory not in MEMORIES:
-            raise WindowError(f"a line buffer's memory is '{self.memory}'; choose one of {', '.join(MEMORIES)}")
+        if self.memory not in STYLES:
+            raise WindowError(f"a line buffer's memory is '{self.memory}'; choose one of {', '.join(STYLES)}")
         end = tuple(self.origin[i] + self.dilation[i] * (self.kernel[i] - 1) for i in (0, 1))
         if end < (0, 0):
             raise WindowError(f"a line buffer's first window ends in row {end[0]} and column {end[1]} of the frame, before its "
@@ -298,12 +299,15 @@ class LineBuffer(Engine):
         return (self.kernel[1] - 1) * self.kernel[0] * self.lanes * self.kept_type.bits
 
     @property
-    def luts(self) -> int:
-        """Counters, and what the memories take in LUT RAM; delays of 1 or 2 are registers, and padding resets them."""
+    def memories(self) -> tuple[Memory, ...]:
+        """Of the rows and of the columns; delays of 1 or 2 are registers."""
+        delays = ((self.row_delay, self.line_bits, self.memory), (self.col_delay, self.column_bits, "auto"))
+        return tuple(Memory(delay, bits, "ram", style) for delay, bits, style in delays if delay > MOST_REGISTERS and bits)
+
+    @property
+    def logic_luts(self) -> int:
+        """Counters; padding resets what is kept in registers."""
         control = 2 * self.words.bit_length() + self.lanes * (self.kept_type != self.type)
         for scan in (self.rows, self.cols):
             control += 2 * (scan.length - 1).bit_length() + 2 * (scan.stride * scan.insert - 1).bit_length()
-        for delay, bits, style in ((self.row_delay, self.line_bits, self.memory), (self.col_delay, self.column_bits, "auto")):
-            if delay > MOST_REGISTERS and bits:
-                control += memory_luts(delay, bits, style) + 2 * delay.bit_length()
-        return control
+        return control + sum(2 * one.depth.bit_length() for one in self.memories)

@@ -23,7 +23,8 @@ import numpy as np
 from intir import IntType
 
 from ..schedule import Schedule
-from .base import Actions, Engine, Word, rom_luts
+from .base import Actions, Engine, Word
+from .memories import Memory
 from .products import Products
 
 #: In which order the two loops over a matrix run.
@@ -62,7 +63,7 @@ class Mvu(Engine):
     multiplier : str
         One of `products.MULTIPLIERS`.
     memory : str
-        Where the weights are: one of `base.MEMORIES`.
+        Where the weights are: one of `memories.STYLES`.
     """
 
     kind: ClassVar[str] = "mvu"
@@ -188,12 +189,24 @@ class Mvu(Engine):
         return self.weight_bits + self.threshold_bits + self.start_bits
 
     @property
-    def luts(self) -> int:
+    def memories(self) -> tuple[Memory, ...]:
+        acc, folds = self.accumulator_bits, self.neuron_folds
+        stored = [Memory(folds * self.synapse_folds, self.pe * self.simd * self.w_type.bits, style=self.memory),
+                  Memory(folds, self.pe * self.thresholds * self.threshold_type.bits)]
+        if self.products.has_start:
+            stored.append(Memory(folds, self.pe * acc))
+        if self.replays:
+            stored.append(Memory(self.synapse_folds, self.word_in.bits, "ram"))
+        if self.keeps_sums:
+            stored.append(Memory(self.group_folds, self.pe * acc, "async"))
+        return tuple(stored)
+
+    @property
+    def dsps(self) -> int:
+        return self.pe * self.products.dsps
+
+    @property
+    def logic_luts(self) -> int:
         acc = self.accumulator_bits
         per_pe = self.products.luts + acc + self.thresholds * (acc + 1) // 2
-        memories = rom_luts(self.synapse_folds * self.neuron_folds, self.pe * self.simd * self.w_type.bits)
-        memories += rom_luts(self.neuron_folds, self.pe * self.thresholds * self.threshold_type.bits)
-        memories += rom_luts(self.neuron_folds, self.pe * acc) * self.products.has_start
-        replay = 2 * self.simd * self.x_type.bits * self.replays
-        sums = -(-self.pe * acc // 6) * 4 * -(-self.group_folds // 32) * self.keeps_sums
-        return self.pe * per_pe + memories + replay + sums + 20
+        return self.pe * per_pe + self.word_in.bits * self.replays + 20

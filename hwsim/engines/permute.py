@@ -12,6 +12,7 @@ from intir import IntType
 
 from ..schedule import Buffer, Schedule
 from .base import Actions, Engine, Word
+from .memories import Memory
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,10 @@ class Permute(Engine):
         return Actions(buffer_bits_read=self._kept_bits * self.folds, buffer_bits_written=self._kept_bits * self.folds)
 
     @property
-    def luts(self) -> int:
-        kept = -(-self._kept_bits // 6) * 4 * -(-2 * self.folds // 32)
+    def memories(self) -> tuple[Memory, ...]:
+        return (Memory(2 * self.folds, self._kept_bits, "async"),)
+
+    @property
+    def logic_luts(self) -> int:
         select = sum((len(lanes) + 1) // 3 * self.type.bits for lanes in self.sources) * (self.folds > 1)
-        return kept + select + 4 * self.folds.bit_length() + 6
+        return select + 4 * self.folds.bit_length() + 6

@@ -12,6 +12,7 @@ from intir import IntType
 
 from ..schedule import Schedule
 from .base import Actions, Engine, Word
+from .memories import Memory
 
 #: What a pool computes.
 OPERATIONS = ("max", "sum")
@@ -97,8 +98,11 @@ class Pool(Engine):
                        buffer_bits_written=bits * self.steps)
 
     @property
-    def luts(self) -> int:
+    def memories(self) -> tuple[Memory, ...]:
+        return (Memory(self.folds, self.pe * self.counter_type.bits, "async"),) if self.keeps else ()
+
+    @property
+    def logic_luts(self) -> int:
         bits = self.counter_type.bits
-        kept = -(-self.pe * bits // 6) * 4 * -(-self.folds // 32) * self.keeps
         joins = self.simd if self.steps > 1 else self.simd - 1
-        return joins * self.pe * bits * (2 if self.operation == "max" else 1) + kept + 10
+        return joins * self.pe * bits * (2 if self.operation == "max" else 1) + 10

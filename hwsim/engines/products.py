@@ -31,13 +31,12 @@ from numpy.typing import NDArray
 
 from intir import BIPOLAR, TERNARY, IntType, unsigned
 
+from .memories import LOGIC_PRODUCT_BITS
 from .popcount import PopcountTree
 
 _SIGNS = (BIPOLAR, TERNARY, unsigned(1))
 #: Where products are computed: in LUTs, in DSPs where synthesis finds them worth it, or whichever suits the operands.
 MULTIPLIERS = ("auto", "logic", "dsp")
-#: Widest product, in bits, that ``auto`` computes in LUTs: synthesis puts wider ones into DSPs.
-LOGIC_PRODUCT_BITS = 8
 
 
 @dataclass(frozen=True)
@@ -159,4 +158,11 @@ class Products:
         if self.arithmetic == "distance":
             count = self.popcount()
             return self.lanes * (3 * max(bits, self.w_type.bits) + count.out_bits) + count.luts
-        return self.lanes * (bits * self.w_type.bits + self.product_bits)
+        multiply = 0 if self.dsps else 2 * bits * self.w_type.bits
+        return self.lanes * (multiply + self.product_bits)
+
+    @property
+    def dsps(self) -> int:
+        """Estimated DSPs of one processing element."""
+        in_dsps = self.arithmetic == "integer" and self.product_bits > LOGIC_PRODUCT_BITS and self.x_type.levels > 1
+        return self.lanes if in_dsps else 0

@@ -7,8 +7,9 @@ from typing import ClassVar
 
 from intir import IntType
 
-from .base import Actions, rom_luts
+from .base import Actions
 from .elementwise import Elementwise
+from .memories import Memory
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,9 @@ class Thresholding(Elementwise):
         return (1 if self.common else self.channels) * self.thresholds * self.threshold_type.bits
 
     @property
-    def luts(self) -> int:
-        compare = self.pe * self.thresholds * (self.x_type.bits + 1) // 2
-        return compare + (rom_luts(self.folds, self.pe * self.thresholds * self.threshold_type.bits) if self.from_memory else 0) + 4
+    def memories(self) -> tuple[Memory, ...]:
+        return (Memory(self.folds, self.pe * self.thresholds * self.threshold_type.bits),) if self.from_memory else ()
+
+    @property
+    def logic_luts(self) -> int:
+        return self.pe * self.thresholds * (self.x_type.bits + 1) // 2 + 4

@@ -51,5 +51,5 @@ class TopK(Engine):
         return Actions(operations=self.channels * self.k)
 
     @property
-    def luts(self) -> int:
+    def logic_luts(self) -> int:
         return self.k * (self.x_type.bits * 3 // 2 + (self.channels - 1).bit_length()) + 8

@@ -57,7 +57,7 @@ class Width(Engine):
         return Schedule(every, step == self.ratio - 1, 1) if self.widens else Schedule(step == 0, every, 1)
 
     @property
-    def luts(self) -> int:
+    def logic_luts(self) -> int:
         return 4 if self.widens else self.word_in.bits + 4
 
 

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from intir import BitwrightError, IntType
 
 from ..schedule import Buffer
-from .base import MEMORIES, Actions, Engine, Word
+from .base import Actions, Engine, Word
+from .memories import STYLES, Memory
 
 Int64 = NDArray[np.int64]
 Pair = tuple[int, int]
@@ -70,7 +71,7 @@ class Window(Engine):
     rows : int or None
         Rows kept; by default `least_rows` + 1, so that a row can come in while the others are read.
     memory : str
-        One of `MEMORIES`.
+        One of `STYLES`.
 
     Raises
     ------
@@ -97,8 +98,8 @@ class Window(Engine):
         if min(sizes) < 1:
             raise WindowError(f"a window over {self.height} x {self.width} pixels of {self.words} words of {self.lanes} lanes, "
                               f"insert {self.insert}, loops of {[loop.count for loop in self.loops]}; every size must be 1 or more")
-        if self.memory not in MEMORIES:
-            raise WindowError(f"a window's memory is '{self.memory}'; choose one of {', '.join(MEMORIES)}")
+        if self.memory not in STYLES:
+            raise WindowError(f"a window's memory is '{self.memory}'; choose one of {', '.join(STYLES)}")
         if self.rows is not None and self.rows < self.least_rows:
             raise WindowError(f"a window that keeps {self.rows} rows of its input would wait for ever; "
                               f"it needs {self.least_rows} or more")
@@ -231,11 +232,6 @@ class Window(Engine):
         return power if power - words < 64 else words
 
     @property
-    def is_distributed(self) -> bool:
-        """Whether the memory is LUT RAM."""
-        return is_distributed(self.depth, self.word_in.bits, self.memory)
-
-    @property
     def word_in(self) -> Word:
         return Word(self.lanes, self.type)
 
@@ -313,28 +309,18 @@ class Window(Engine):
         return self.depth * self.word_in.bits
 
     @property
-    def luts(self) -> int:
-        """The counters and, where it is LUT RAM, the memory: four LUTs for 64 words of 3 bits, a multiplexer for each 64 more."""
+    def memories(self) -> tuple[Memory, ...]:
+        return (Memory(self.depth, self.word_in.bits, "ram", self.memory),)
+
+    @property
+    def logic_luts(self) -> int:
+        """The counters."""
         address, counters = self.depth.bit_length(), sum((loop.count - 1).bit_length() for loop in self.loops)
         control = 3 * address + 2 * counters + 7 + 28 * self.has_pads
         if self.depth & (self.depth - 1):
             control += address
         pads = self.lanes * (self.word_out != self.word_in)
-        return control + pads + memory_luts(self.depth, self.word_in.bits, self.memory)
-
-
-def is_distributed(depth: int, bits: int, memory: str) -> bool:
-    """Whether a memory of `depth` words of `bits` is LUT RAM; for ``auto`` what Yosys is likely to choose."""
-    return memory == "distributed" or (memory == "auto" and (depth <= 64 or depth * bits <= 2048))
-
-
-def memory_luts(depth: int, bits: int, memory: str) -> int:
-    """LUTs of a memory with a read and a write port: none of block RAM, four for 64 words of 3 bits (32 words of 6), and a
-    multiplexer for each 64 words more."""
-    if not is_distributed(depth, bits, memory):
-        return 0
-    blocks = -(-depth // 64)
-    return (4 * -(-bits // 6) if depth <= 32 else 4 * blocks * -(-bits // 3)) + bits * (blocks // 2)
+        return control + pads
 
 
 def output_size(frame: Pair, kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int], pads: Sequence[int]) -> Pair:

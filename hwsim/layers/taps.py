@@ -12,7 +12,8 @@ from typing import Any
 from intir import Conv2d, ConvTranspose2d, IntType, L1Conv2d, MaxPool2d, SumPool2d
 
 from ..engines.linebuffer import LineBuffer
-from ..engines.window import Window, WindowError, memory_luts
+from ..engines.memories import Memory
+from ..engines.window import Window, WindowError
 from .base import Builder, Flow
 
 #: LUTs of a window unit's counters; its memory comes on top.
@@ -82,7 +83,7 @@ class Taps:
             return self.line(lanes).luts
         height, width, channels = self.frame
         rows = self.kernel[0] * (1 if isinstance(self.op, ConvTranspose2d) else self.op.dilation[0]) + 1
-        return CONTROL_LUTS + memory_luts(min(rows, height) * width * channels // lanes, lanes * self.type.bits, "auto")
+        return CONTROL_LUTS + Memory(min(rows, height) * width * channels // lanes, lanes * self.type.bits, "ram").luts
 
     def laid_out(self, builder: Builder, flow: Flow, groups: int | None, memory: str | None) -> Flow:
         """The stream of windows: of a window unit, in so many groups of channels; of a line buffer where there is no number."""

@@ -67,7 +67,7 @@ def test_every_folding(pe: int, simd: int, order: str, thresholds: int) -> None:
 def test_every_arithmetic(x_type: IntType, w_type: IntType, pe: int, simd: int, order: str, thresholds: int) -> None:
     graph, x = network(x_type, w_type, thresholds, seed=thresholds)
     stage = unit(graph, pe, simd, order)
-    assert stage.engine.arithmetic == ("planes" if w_type in (BIPOLAR, TERNARY) else "integer")
+    assert stage.engine.arithmetic == ("integer" if w_type == IntType(1, 1) else "planes")
     assert (stage.engine.x_type, stage.engine.w_type) == (x_type, w_type)
     check(MvuBlock(stage.engine, stage.constants["weights"], stage.constants.get("thresholds"), "u"), stage.engine, x, run(graph, x))
 

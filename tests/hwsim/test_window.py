@@ -197,8 +197,8 @@ def test_actions_count_words_read_and_written() -> None:
 
 
 def test_the_memory_is_chosen() -> None:
-    assert square(30, kernel=(3, 3)).is_distributed
-    assert not Window.convolution(30, 30, 1, 64, BIPOLAR, kernel=(3, 3)).is_distributed
+    assert not square(30, kernel=(3, 3)).memories[0].is_block
+    assert Window.convolution(30, 30, 1, 64, BIPOLAR, kernel=(3, 3)).memories[0].is_block
     assert square(30, kernel=(3, 3), memory="distributed").luts > square(30, kernel=(3, 3), memory="block").luts
     assert Window.convolution(28, 28, 1, 64, BIPOLAR, kernel=(5, 5)).depth == 6 * 28
 
