@@ -166,6 +166,8 @@ def plan(
     family: Annotated[str, typer.Option("--family", help="FPGA family: xilinx, ecp5 or generic.")] = "xilinx",
     folding: Annotated[str | None, typer.Option(
         "--folding", metavar="PE,SIMD/...", help="Folding of each matrix layer, e.g. 16,49/8,8/8,8/10,8.")] = None,
+    device: Annotated[str | None, typer.Option(
+        "--device", help="FPGA that it must fit, e.g. xc7z020 or ecp5-85k; it sets the family.")] = None,
 ) -> None:
     """Write a plan to start from: which hardware runs each layer, and how parallel.
 
@@ -178,7 +180,7 @@ def plan(
     from .api import graph_of
 
     graph = graph_of(network)
-    made = auto_plan(graph, fps=fps, clock_mhz=clock_mhz, family=family, folding=parse_folding(folding))
+    made = auto_plan(graph, fps=fps, clock_mhz=clock_mhz, family=family, folding=parse_folding(folding), device=device)
     design = make_design(graph, made)
     plans.save(made, output)
     show.plan(design.plan, out)

@@ -74,8 +74,8 @@ def graph_dict(graph: Graph) -> dict[str, Any]:
 
 def plan(plan: Plan, console: Console) -> None:
     """A plan's layers."""
-    table = _table(f"plan for {plan.network}: {plan.family}, {plan.clock_mhz:g} MHz", "<layer", "<engine", "pe", "simd",
-                   "<order", "fifo depth")
+    title = f"plan for {plan.network}: {plan.device or plan.family}, {plan.clock_mhz:g} MHz"
+    table = _table(title, "<layer", "<engine", "pe", "simd", "<order", "fifo depth")
     for name, layer in plan.layers.items():
         table.add_row(escape(name), layer.engine, str(layer.pe), str(layer.simd or ""), layer.order or "",
                       ", ".join(map(str, layer.fifo_depth)) if layer.fifo_depth else "auto")
@@ -128,6 +128,7 @@ def simulation(report: SimulationReport, console: Console) -> None:
         ("sum of the layers' cycles, if they did not overlap", f"{report.sum_of_layers_cycles:,} cycles"),
         (f"{report.frames} frames back to back", f"{report.total_cycles:,} cycles"),
         ("weights and thresholds on chip", f"{t['weight_bytes'] + t['threshold_bytes']:,.0f} bytes"),
+        ("estimated LUTs, block RAMs of 18 kbit, DSPs", f"{t['luts']:,.0f}, {t['brams']:,.0f}, {t['dsps']:,.0f}"),
         ("in and out per frame", f"{report.input_bytes:,.0f} + {report.output_bytes:,.1f} bytes"),
     ):
         whole.add_row(name, value)

@@ -7,9 +7,12 @@ from dataclasses import replace
 
 from intir import Graph
 
-from .design import ample_design
+from .design import ample_design, least_design
+from .devices import DEVICES
+from .engines.memories import Resources
+from .fit import fits
 from .layers import Layer, collect, source_of
-from .plan import FAMILIES, MAX_CLOCK_MHZ, LayerPlan, Plan, PlanError, fingerprint
+from .plan import FAMILIES, MAX_CLOCK_MHZ, LayerPlan, Plan, PlanError, check_device, fingerprint
 
 #: Without a wanted rate: as many synapses in parallel, over all layers, as a mid-size FPGA carries with ease.
 DEFAULT_SYNAPSES = 1024
@@ -18,7 +21,7 @@ MAX_TARGET = 2**62
 
 
 def auto_plan(graph: Graph, *, fps: float | None = None, clock_mhz: float = 100.0, family: str = "xilinx",
-              folding: Sequence[tuple[int, int]] | None = None) -> Plan:
+              folding: Sequence[tuple[int, int]] | None = None, device: str | None = None) -> Plan:
     """Fold every layer.
 
     Parameters
@@ -30,6 +33,9 @@ def auto_plan(graph: Graph, *, fps: float | None = None, clock_mhz: float = 100.
     family : str
     folding : sequence of (pe, simd), optional
         For the `mvu` layers in order; the other layers follow their rate.
+    device : str, optional
+        One of `devices.DEVICES`; it decides about the family.  Without a rate and a folding, the fastest plan of the usual
+        targets that fits it.
 
     Raises
     ------
@@ -39,6 +45,9 @@ def auto_plan(graph: Graph, *, fps: float | None = None, clock_mhz: float = 100.
     """
     if not 0 < clock_mhz <= MAX_CLOCK_MHZ:
         raise PlanError(f"a clock of {clock_mhz:g} MHz; give one between 0 and {MAX_CLOCK_MHZ}")
+    if device is not None:
+        family = DEVICES[device].family if device in DEVICES else family
+        check_device(device, family, "the plan")
     if family not in FAMILIES:
         raise PlanError(f"the FPGA family is '{family}'; choose one of {', '.join(FAMILIES)}")
     found = collect(graph)
@@ -62,6 +71,17 @@ def auto_plan(graph: Graph, *, fps: float | None = None, clock_mhz: float = 100.
         target = max(layer.cycles(fixed[layer.name]) for layer in products)
     else:
         target = _default_target(found)
+    plan = Plan(graph.name, fingerprint(graph), _folded(graph, found, target, fixed), family, clock_mhz, device=device)
+    if device is not None and fps is None and not fixed:
+        slowest = max(layer.cycles(min(layer.foldings(), key=lambda one: one.pe * (one.simd or 1))) for layer in found)
+        while target < slowest and not fits(sum(least_design(graph, plan).resources.values(), Resources()), DEVICES[device]):
+            target *= 2
+            plan = replace(plan, layers=_folded(graph, found, target, fixed))
+    return _ordered(graph, plan, products)
+
+
+def _folded(graph: Graph, found: list[Layer], target: int, fixed: dict[str, LayerPlan]) -> dict[str, LayerPlan]:
+    """Every layer's entry, folded to keep to `target` cycles per frame unless it is fixed."""
     readers: dict[str, list[tuple[Layer, int]]] = {}
     for layer in found:
         for position, value in enumerate(layer.sources):
@@ -70,8 +90,7 @@ def auto_plan(graph: Graph, *, fps: float | None = None, clock_mhz: float = 100.
     for layer in reversed(found):  # so that a layer can match the width its first reader takes
         wanted = next((reader.lanes_in(entries[reader.name])[position] for reader, position in readers.get(layer.value, [])), None)
         entries[layer.name] = fixed.get(layer.name) or _fold(layer, target, wanted)
-    plan = Plan(graph.name, fingerprint(graph), {layer.name: entries[layer.name] for layer in found}, family, clock_mhz)
-    return _ordered(graph, plan, products)
+    return {layer.name: entries[layer.name] for layer in found}
 
 
 def _ordered(graph: Graph, plan: Plan, products: list[Layer]) -> Plan:
@@ -85,17 +104,9 @@ def _ordered(graph: Graph, plan: Plan, products: list[Layer]) -> Plan:
     return plan
 
 
-def _foldings(layer: Layer) -> list[LayerPlan]:
-    """Every folding of a layer."""
-    if not layer.has_simd:
-        simds = [None if simd == 1 else simd for simd in layer.simd_choices()]
-        return [LayerPlan(layer.engine, pe, simd) for pe in layer.pe_choices() for simd in simds]
-    return [LayerPlan(layer.engine, pe, simd) for pe in layer.pe_choices() for simd in layer.simd_choices()]
-
-
 def _least_cycles(layer: Layer) -> int:
     """Cycles per frame of a layer when it is unrolled as far as it goes."""
-    return min(layer.cycles(entry) for entry in _foldings(layer))
+    return min(layer.cycles(entry) for entry in layer.foldings())
 
 
 def _default_target(found: list[Layer]) -> int:
@@ -112,7 +123,7 @@ def _fold(layer: Layer, target: int, wanted: int | None) -> LayerPlan:
 
     `wanted` is the number of lanes that its reader takes.
     """
-    entries = _foldings(layer)
+    entries = layer.foldings()
     fitting = [entry for entry in entries if layer.cycles(entry) <= target] or [min(entries, key=layer.cycles)]
     if not layer.has_simd:
         # As narrow as the rate allows, but so that one converter at most stands before the consumer.

@@ -29,6 +29,8 @@ from .schedule import Buffer, Schedule
 
 Int64 = NDArray[np.int64]
 
+#: Simulations end after so many cycles at the latest.
+MAX_CYCLES = 10**9
 #: A pattern that never stalls.
 ALWAYS = np.ones(1, np.bool_)
 
@@ -101,7 +103,7 @@ def row(blocks: Sequence[Block]) -> list[Wires]:
 
 
 def simulate(blocks: Sequence[Block], words_in: int, words_out: int, *, wires: Sequence[Wires] | None = None,
-             source: NDArray[np.bool_] = ALWAYS, sink: NDArray[np.bool_] = ALWAYS, limit_cycles: int = 10**9) -> Trace:
+             source: NDArray[np.bool_] = ALWAYS, sink: NDArray[np.bool_] = ALWAYS, limit_cycles: int = MAX_CYCLES) -> Trace:
     """Run a design until `words_out` words have left.
 
     Parameters

@@ -11,12 +11,14 @@ from numpy.typing import NDArray
 
 from intir import Graph
 
-from .dataflow import ALWAYS, Block, Fifo, SimulationError, Trace, Wires, simulate
+from .dataflow import ALWAYS, MAX_CYCLES, Block, Fifo, SimulationError, Trace, Wires, simulate
 from .dataflow import Fork as ForkBlock
 from .engines.base import Engine, Word
 from .engines.fifo import StreamFifo
 from .engines.fork import Fork
+from .engines.memories import Resources
 from .engines.width import converters
+from .fit import check_fit
 from .layers import Flow, Layer, collect, source_of
 from .plan import Plan, PlanError, fingerprint
 
@@ -115,14 +117,23 @@ class Design:
         return last
 
     @property
+    def resources(self) -> dict[str, Resources]:
+        """What each layer takes of a device, with the queues and converters beside it, estimated; "" is the input's."""
+        taken: dict[str, Resources] = {name: Resources() for name in ("", *self.plan.layers)}
+        for stage in self.stages:
+            taken[stage.layer] += stage.engine.resources
+        return taken
+
+    @property
     def bottleneck_cycles(self) -> int:
         """Cycles per frame of the slowest block: the least possible initiation interval."""
         return max(stage.cycles_per_frame for stage in self.stages)
 
-    def simulate(self, frames: int, *, source: NDArray[np.bool_] = ALWAYS, sink: NDArray[np.bool_] = ALWAYS) -> Trace:
+    def simulate(self, frames: int, *, source: NDArray[np.bool_] = ALWAYS, sink: NDArray[np.bool_] = ALWAYS,
+                 limit_cycles: int = MAX_CYCLES) -> Trace:
         """Run `frames` frames through the design; patterns as in `dataflow.simulate`."""
         return simulate([stage.timing for stage in self.stages], frames * self.words_in, frames * self.words_out,
-                        wires=[stage.wires for stage in self.stages], source=source, sink=sink)
+                        wires=[stage.wires for stage in self.stages], source=source, sink=sink, limit_cycles=limit_cycles)
 
     def rate(self) -> tuple[int, int]:
         """(initiation interval, first-output latency) in cycles, once settled, without stalls."""
@@ -130,7 +141,11 @@ class Design:
 
     @cached_property
     def _rate(self) -> tuple[int, int]:
-        trace = self.simulate(SETTLED_FRAMES)
+        return self.measured()
+
+    def measured(self, limit_cycles: int = MAX_CYCLES) -> tuple[int, int]:
+        """`rate`, with a SimulationError where it takes more cycles than `limit_cycles`."""
+        trace = self.simulate(SETTLED_FRAMES, limit_cycles=limit_cycles)
         ends = trace.out_cycles[self.words_out - 1::self.words_out]
         return int(ends[-1] - ends[-2]), int(trace.out_cycles[0] - trace.in_cycles[0])
 
@@ -146,6 +161,11 @@ class Design:
         return {stage.name: stage.engine.depth for stage in self.stages if isinstance(stage.engine, StreamFifo)}
 
 
+def least_design(graph: Graph, plan: Plan) -> Design:
+    """The blocks of a network with the smallest queues: for judging sizes."""
+    return _assembled(graph, plan)[0]
+
+
 def ample_design(graph: Graph, plan: Plan) -> Design:
     """The blocks of a network with queues that never fill: for judging foldings and orders."""
     design, _ = _assembled(graph, plan)
@@ -158,11 +178,12 @@ def make_design(graph: Graph, plan: Plan) -> Design:
     Raises
     ------
     PlanError
-        If the plan is for another network, misses a layer, or asks for a folding that does not divide.
+        If the plan is for another network, misses a layer, asks for a folding that does not divide, or does not fit its device.
     MappingError
         If no engine runs a node.
     """
     design, queues = _assembled(graph, plan)
+    check_fit(plan, design.layers, design.resources)  # before the queues are sized, which takes longer
     fixed = {name: depth for name, (_, _, depth) in queues.items() if depth is not None}
     depths = _least_depths(_ample(design).with_depths(fixed), set(fixed))
     per_layer: dict[str, list[int]] = {}
@@ -170,7 +191,9 @@ def make_design(graph: Graph, plan: Plan) -> Design:
         per_layer.setdefault(layer, []).append(depths[name])
     settled = {name: replace(entry, fifo_depth=tuple(per_layer[name])) for name, entry in plan.layers.items()}
     plan = replace(plan, layers=settled, input_fifo_depth=tuple(per_layer.get("", ())))
-    return replace(design.with_depths(depths), plan=plan)
+    made = replace(design.with_depths(depths), plan=plan)
+    check_fit(plan, made.layers, made.resources)
+    return made
 
 
 def check_plan(graph: Graph, plan: Plan, found: list[Layer]) -> None:
@@ -310,21 +333,39 @@ def _ample(design: Design) -> Design:
 
 
 def _least_depths(ample: Design, fixed: set[str]) -> dict[str, int]:
-    """Least depths that cost neither rate nor latency, for every queue that the plan leaves open."""
-    depths = ample.depths
+    """Least depths that cost neither rate nor latency, for every queue that the plan leaves open.
 
-    def is_enough(name: str, depth: int) -> bool:
+    A queue with one word of room more than it ever held is as good as an ample one.  Most need no more than the least, so
+    they are tried together, and in halves where together they cost something; the others one by one, by bisection.
+    """
+    names = [name for name in ample.depths if name not in fixed]
+    if not names:
+        return ample.depths
+    trace = ample.simulate(SETTLED_FRAMES)
+    peaks = {stage.name: int(peak) for stage, peak in zip(ample.stages, trace.peak_words, strict=True)}
+    depths = ample.depths | {name: max(LEAST_DEPTH, min(ample.depths[name], peaks[name] + 1)) for name in names}
+    goal, limit = ample.rate(), trace.total_cycles
+
+    def is_enough(change: dict[str, int]) -> bool:
         try:
-            return ample.with_depths(depths | {name: depth}).rate() == ample.rate()
-        except SimulationError:  # a join whose other side waits for words that have no room here
+            return ample.with_depths(depths | change).measured(limit) == goal
+        except SimulationError:  # later than with ample queues, or a join whose other side waits for words that have no room here
             return False
 
-    for name in [name for name in depths if name not in fixed]:
-        low, high = LEAST_DEPTH + 1, depths[name]
-        if is_enough(name, LEAST_DEPTH):  # most queues need no more
-            low = high = LEAST_DEPTH
-        while low < high:
-            middle = (low + high) // 2
-            low, high = (low, middle) if is_enough(name, middle) else (middle + 1, high)
-        depths[name] = high
+    def settle(names: list[str]) -> None:
+        shallow = dict.fromkeys(names, LEAST_DEPTH)
+        if is_enough(shallow):
+            depths.update(shallow)
+        elif len(names) > 1:
+            settle(names[:len(names) // 2])
+            settle(names[len(names) // 2:])
+        else:
+            (name,) = names
+            low, high = LEAST_DEPTH + 1, depths[name]
+            while low < high:
+                middle = (low + high) // 2
+                low, high = (low, middle) if is_enough({name: middle}) else (middle + 1, high)
+            depths[name] = high
+
+    settle([name for name in names if depths[name] > LEAST_DEPTH])
     return depths

@@ -16,6 +16,7 @@ from typing import Any
 from intir import BitwrightError, Graph
 from intir.whole import write_whole
 
+from .devices import DEVICES
 from .engines.memories import STYLES
 from .engines.mvu import ORDERS
 from .engines.products import MULTIPLIERS
@@ -86,6 +87,8 @@ class Plan:
         Clock for turning cycles into seconds.
     input_fifo_depth : tuple of int
         Words in the queues behind the input, one for each reader, where several layers read it; else empty.
+    device : str or None
+        One of `devices.DEVICES`, of that family: a design that does not fit it is refused.
     """
 
     network: str
@@ -94,6 +97,7 @@ class Plan:
     family: str = "xilinx"
     clock_mhz: float = 100.0
     input_fifo_depth: tuple[int, ...] = ()
+    device: str | None = None
 
 
 def fingerprint(graph: Graph) -> str:
@@ -121,6 +125,7 @@ def dumps(plan: Plan) -> str:
         f"network = {_quoted(plan.network)}",
         f"structure = {_quoted(plan.structure)}",
         f"family = {_quoted(plan.family)}        # {', '.join(FAMILIES)}",
+        *([f"device = {_quoted(plan.device)}"] if plan.device else []),
         f"clock_mhz = {plan.clock_mhz!r}",
         *([f"input_fifo_depth = {_depths(plan.input_fifo_depth)}"] if plan.input_fifo_depth else []),
     ]
@@ -146,7 +151,7 @@ def loads(text: str, where: str = "plan") -> Plan:
         data = tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # ValueError: TOMLDecodeError, or an integer of thousands of digits
         raise PlanError(f"{where} is no valid TOML: {error}; mend that line or write a new plan with `bitwright plan`") from None
-    _known(data, {"version", "network", "structure", "family", "clock_mhz", "input_fifo_depth", "layers"}, where)
+    _known(data, {"version", "network", "structure", "family", "device", "clock_mhz", "input_fifo_depth", "layers"}, where)
     if data.get("version") != VERSION:
         raise PlanError(f"{where} has version {data.get('version')!r}; this bitwright reads version {VERSION}")
     clock = data.get("clock_mhz", 100.0)
@@ -155,12 +160,23 @@ def loads(text: str, where: str = "plan") -> Plan:
     family = data.get("family", "xilinx")
     if family not in FAMILIES:
         raise PlanError(f"{where}: family is {family!r}; choose one of {', '.join(FAMILIES)}")
+    device = data.get("device")
+    if device is not None:
+        check_device(device, family, where)
     tables = data.get("layers", {})
     if not isinstance(tables, dict) or not all(isinstance(table, dict) for table in tables.values()):
         raise PlanError(f"{where}: 'layers' holds {tables!r}; give one table [layers.NAME] per layer")
     layers = {name: _layer(table, f"{where}, layer '{name}'") for name, table in tables.items()}
     return Plan(_text(data, "network", where), _text(data, "structure", where), layers, family, float(clock),
-                _fifo_depth(data, "input_fifo_depth", where) or ())
+                _fifo_depth(data, "input_fifo_depth", where) or (), device)
+
+
+def check_device(device: object, family: str, where: str) -> None:
+    """Raise PlanError unless there is such a device, of that family."""
+    fitting = [name for name, one in DEVICES.items() if one.family == family]
+    if device not in fitting:
+        choices = f"choose one of {', '.join(fitting)}" if fitting else "leave it out, or choose the family xilinx or ecp5"
+        raise PlanError(f"{where}: device is {device!r}, which is none of family {family}; {choices}")
 
 
 def load(path: str | Path) -> Plan:

@@ -34,8 +34,8 @@ class BlockReport:
         Stored in the block.
     stream_in_bytes, stream_out_bytes, weight_read_bytes, threshold_read_bytes, buffer_read_bytes, buffer_write_bytes : float
         Moved.
-    luts : int
-        Estimate.
+    luts, brams, dsps : int
+        Estimates; a block RAM has 18 kbit.
     """
 
     name: str
@@ -59,6 +59,8 @@ class BlockReport:
     buffer_read_bytes: float
     buffer_write_bytes: float
     luts: int
+    brams: int
+    dsps: int
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,7 @@ class SimulationReport:
 
 #: What adds up over blocks.
 SUMMED = ("operations", "weight_bytes", "threshold_bytes", "weight_read_bytes", "threshold_read_bytes", "buffer_read_bytes",
-          "buffer_write_bytes", "stream_in_bytes", "stream_out_bytes", "luts")
+          "buffer_write_bytes", "stream_in_bytes", "stream_out_bytes", "luts", "brams", "dsps")
 
 
 def simulate_report(design: Design, frames: int = 5) -> SimulationReport:
@@ -160,7 +162,7 @@ def _block(stage: Stage, ii: int, starved: int, blocked: int) -> BlockReport:
         stream_in_bytes=bits_in / 8, stream_out_bytes=bits_out / 8,
         weight_read_bytes=rounds * actions.weight_bits_read / 8, threshold_read_bytes=rounds * actions.threshold_bits_read / 8,
         buffer_read_bytes=rounds * actions.buffer_bits_read / 8, buffer_write_bytes=rounds * actions.buffer_bits_written / 8,
-        luts=engine.luts)
+        **dataclasses.asdict(engine.resources))
 
 
 def _stream_bits(stage: Stage) -> tuple[int, int]:

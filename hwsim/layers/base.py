@@ -154,6 +154,11 @@ class Layer(ABC):
         """Least clock cycles per frame of a folding."""
         return self.elements // entry.pe
 
+    def foldings(self) -> list[LayerPlan]:
+        """Every folding of it."""
+        return [LayerPlan(self.engine, pe, simd if self.has_simd or simd > 1 else None)
+                for pe in self.pe_choices() for simd in self.simd_choices()]
+
     @property
     def operations(self) -> int:
         """Multiply-accumulates per frame, if it is a product."""

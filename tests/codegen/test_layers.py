@@ -7,7 +7,6 @@ import pytest
 from numpy.typing import NDArray
 
 from codegen.generate import _component
-from hwsim.autoplan import _foldings
 from hwsim.dataflow import ALWAYS
 from hwsim.design import Design, make_design
 from hwsim.engines.linebuffer import LineBuffer
@@ -107,7 +106,7 @@ def convolution(rng: np.random.Generator) -> tuple[Graph, LayerPlan]:
         op = operation(weights, stride, dilation, (pads[0], pads[1], pads[2] + lack[0], pads[3] + lack[1]), one(0, kind.lo, 1), groups)
     graph = network(op, (height, width, groups * each), kind, one(None, BIPOLAR, unsigned(2)))
     (layer,) = collect(graph)
-    entries = _foldings(layer)
+    entries = layer.foldings()
     if one(True, False):  # as many line buffers as windows
         entries = [entry for entry in entries if layer.is_lined(entry)] or entries
     entry = one(*entries)

@@ -61,7 +61,7 @@ COUNT = "give a whole number from"
 MISTAKES = [
     ("version = 1", "version = 2", "p has version 2; this bitwright reads version 1"),
     ("version = 1\n", "", "p has version None; this bitwright reads version 1"),
-    ("version = 1", "versoin = 1", "p: unknown key 'versoin'; known are clock_mhz, family, input_fifo_depth, layers, network, structure, version"),
+    ("version = 1", "versoin = 1", "p: unknown key 'versoin'; known are clock_mhz, device, family, input_fifo_depth, layers, network, structure, version"),
     ("simd = 3", "smid = 3", "p, layer 'fc0': unknown key 'smid'; known are engine, fifo_depth, multiplier, order, pe, simd, weight_memory, window_memory"),
     ('family = "ecp5"', 'family = "ice40"', "p: family is 'ice40'; choose one of xilinx, ecp5, generic"),
     ('family = "ecp5"', "family = 5", "p: family is 5; choose one of xilinx, ecp5, generic"),
