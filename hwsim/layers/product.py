@@ -11,6 +11,7 @@ import numpy as np
 from intir import Conv2d, ConvTranspose2d, Graph, IntType, L1Conv2d, L1MatMul, MatMul, Node, Threshold
 
 from ..engines.mvu import ORDERS, Mvu
+from ..engines.unrolled import quick_luts, unrolled
 from ..engines.vvu import Vvu
 from ..engines.window import Window
 from ..plan import LayerPlan
@@ -109,9 +110,22 @@ class ProductLayer(Layer):
 
     def build(self, builder: Builder, entry: LayerPlan, flows: list[Flow]) -> Flow:
         flow = self.windowed(builder, entry, flows[0])
+        if self.is_unrolled(entry):
+            whole = unrolled(self.weights, flow.word.type, self.out_type, self.rows, builder.family)
+            return builder.block(whole.kind, whole, [flow], self.positions, self.rounds)
         engine, rows = self.unit(entry, builder.family, flow.word.type)
         constants = {} if rows is None else {"thresholds": rows}
         return builder.block(self.engine, engine, [flow], self.elements // entry.pe, self.rounds, weights=self.weights, **constants)
+
+    def is_unrolled(self, entry: LayerPlan) -> bool:
+        """Whether a vector takes one cycle, so that weights are constants."""
+        return (entry.pe, entry.simd) == (self.outputs, self.inputs) and not self.is_distance
+
+    @property
+    def rows(self) -> Int64 | None:
+        """Thresholds of each output on its sum, if there are any."""
+        bounds = self.range(self.nodes[0].output)
+        return None if self.threshold is None else clamped(self.threshold, bounds.lo, bounds.hi)
 
     def windowed(self, builder: Builder, entry: LayerPlan, flow: Flow) -> Flow:
         """The stream of vectors that the unit takes, behind a window unit where there has to be one."""
@@ -135,6 +149,8 @@ class ProductLayer(Layer):
         return self.inputs * self.outputs * self.rounds
 
     def luts(self, entry: LayerPlan) -> int:
+        if self.is_unrolled(entry):
+            return quick_luts(self.weights, self.x_types[0])
         # The plain popcount ranks foldings as well as the planned tree, which takes seconds to find for each width.
         return self.unit(entry, "generic", self.x_types[0])[0].luts
 
@@ -148,10 +164,9 @@ class ProductLayer(Layer):
 
     def compared(self, engine: Mvu) -> tuple[Mvu, Int64 | None]:
         """The unit with the thresholds behind it, if it has any."""
-        bounds = self.range(self.nodes[0].output)
-        if self.threshold is None:
+        rows = self.rows
+        if rows is None:
             return engine, None
-        rows = clamped(self.threshold, bounds.lo, bounds.hi)
         if engine.arithmetic == "xnor":  # sum = 2 * count - K, so sum >= T means count >= ceil((T + K) / 2)
             rows = -((-rows - self.inputs) // 2)
         counter = engine.counter_type
