@@ -94,7 +94,7 @@ def generate(design: Design, design_hash: str) -> Rtl:
                             "`default_nettype wire\n" for name, text in texts.items()}
     verilog |= {f"{name}.v": text for name, text in platform.cells.items()}
     for helper in ("bw_rom", "bw_ram", "bw_ram_async", "bw_add"):
-        if any(f"  {helper} #(" in text for text in texts.values()):
+        if any(f"  {helper} #(" in text for text in (*texts.values(), *platform.cells.values())):
             verilog[f"{helper}.v"] = render(f"{helper}.v.j2", header=comments)
     s_axis, m_axis = AxiPort(design.word_in, design.words_in), AxiPort(design.word_out, design.words_out)
     names = [file.removesuffix(".v").lower() for file in [*verilog, f"{top}.v"]]
@@ -132,7 +132,7 @@ BLOCKS: dict[type[Engine], tuple[Callable[..., wiring.Component], bool]] = {
     StreamFifo: (FifoBlock, False),
     Thresholding: (ThresholdingBlock, True),
     TopK: (TopKBlock, False),
-    Unrolled: (UnrolledBlock, False),
+    Unrolled: (UnrolledBlock, True),
     Width: (WidthBlock, False),
     Window: (WindowBlock, False),
 }

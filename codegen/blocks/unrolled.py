@@ -2,20 +2,19 @@
 `hwsim.engines.unrolled.Unrolled`.
 
 A value is made in front of the register that its level says; where it is used behind later registers, it is delayed, and so
-are outputs that are complete early.
+are outputs that are complete early.  In Verilog, the graph is a module of its own, written directly (`adder_text`).
 """
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Const, Instance, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, ClockSignal, Const, Instance, Module, Mux, Signal, Value
 
 from hwsim.engines.adder_graph import Add, Output
-from hwsim.engines.popcount import PopcountTree
 from hwsim.engines.unrolled import Cuts, Unrolled
 
 from ..platform import VerilogPlatform
+from .adder_text import adder_module
 from .numbers import balanced_sum, carried, encoded, fit
-from .popcount import Popcount, module_name
 from .sequencer import register, sequencer
 from .stream_block import StreamBlock
 
@@ -26,6 +25,8 @@ class UnrolledBlock(StreamBlock[Unrolled]):
     Parameters
     ----------
     params : Unrolled
+    stem : str
+        Prefix of its module for the graph.
 
     Members
     -------
@@ -33,12 +34,52 @@ class UnrolledBlock(StreamBlock[Unrolled]):
     o : stream of all outputs
     """
 
+    def __init__(self, params: Unrolled, stem: str = "") -> None:
+        super().__init__(params)
+        self.stem = stem
+
     def elaborate(self, platform: object) -> Module:
         p, graph = self.params, self.params.graph
         m = Module()
         advance = sequencer(m, self.i, self.o, latency=p.latency_cycles).advance
+        if isinstance(platform, VerilogPlatform):
+            values = self._instance(m, platform, advance)
+        else:
+            values = self._values(m, advance)
+        results = []
+        for n, output in enumerate(graph.outputs):
+            stage = p.result_stage(output)
+            result = self._result(n, output, values[n])
+            if isinstance(result, Const):
+                results.append(result)
+                continue
+            for later in range(stage, p.latency_cycles + 1):
+                result = register(m, advance, result, f"y{n}_{later}")
+            results.append(result)
+        m.d.comb += self.o.payload.eq(Cat(results))
+        return m
+
+    def _instance(self, m: Module, platform: VerilogPlatform, advance: Value) -> list[Value]:
+        """The value of each output at its last register, from a Verilog module that holds the graph."""
+        p, graph = self.params, self.params.graph
+        values = [Const(0, 1) if out.value is None else Signal(graph.bits(out.value), name=f"sum{n}")
+                  for n, out in enumerate(graph.outputs)]
+        found = [value for value in values if not isinstance(value, Const)]
+        if found:
+            name = f"{self.stem}_graph"
+            platform.cell(name, adder_module(p, name, platform))
+            y = Signal(sum(len(value) for value in found), name="y")
+            m.submodules.graph = Instance(name, i_clk=ClockSignal(), i_advance=advance, i_x=self.i.payload, o_y=y)
+            at = 0
+            for value in found:
+                m.d.comb += value.eq(y[at:at + len(value)])
+                at += len(value)
+        return values
+
+    def _values(self, m: Module, advance: Value) -> list[Value]:
+        """The value of each output at its last register, as Amaranth's simulator evaluates it."""
+        p, graph = self.params, self.params.graph
         values: dict[tuple[int, int], Value] = {}  # value, stage -> it, or its delayed copy
-        home = [p.stage(level) for level in graph.levels]
 
         def at(value: int, stage: int) -> Value:
             if (value, stage) not in values:
@@ -50,27 +91,16 @@ class UnrolledBlock(StreamBlock[Unrolled]):
             code = self.i.payload[k * width:(k + 1) * width]
             values[k, 1] = Cat(code[:-1], ~code[-1]) if p.x_type.signed else code
         for number, node in enumerate(graph.nodes, graph.inputs):
-            stage = home[number]
+            stage = p.stage(graph.levels[number])
             made = Signal(graph.bits(number), name=f"v{number}")
             if isinstance(node, Add):
-                made_of = _sum(m, platform, f"add{number}", node, at(node.a, stage), at(node.b, stage))
+                a, b = at(node.a, stage), at(node.b, stage)
+                total = (a << node.a_shift) + ((~b if node.flip else b) << node.b_shift)
             else:
-                bits = [~at(bit, stage) if flip else at(bit, stage) for bit, flip in zip(*node, strict=True)]
-                made_of = _count(m, platform, f"count{number}", PopcountTree(len(bits), xnor=False, family=graph.family), Cat(bits))
-            m.d.comb += made.eq(made_of)
+                total = balanced_sum([~at(bit, stage) if flip else at(bit, stage) for bit, flip in zip(*node, strict=True)])
+            m.d.comb += made.eq(total)
             values[number, stage] = made
-        results = []
-        for n, output in enumerate(graph.outputs):
-            stage = p.result_stage(output)
-            result = self._result(n, output, Const(0, 1) if output.value is None else at(output.value, stage))
-            if isinstance(result, Const):
-                results.append(result)
-                continue
-            for later in range(stage, p.latency_cycles + 1):
-                result = register(m, advance, result, f"y{n}_{later}")
-            results.append(result)
-        m.d.comb += self.o.payload.eq(Cat(results))
-        return m
+        return [Const(0, 1) if out.value is None else at(out.value, p.result_stage(out)) for out in graph.outputs]
 
     def _result(self, n: int, output: Output, value: Value) -> Value:
         """An output, encoded, from its value in the graph."""
@@ -96,31 +126,3 @@ def _level(value: Value, cuts: Cuts) -> Value:
     level = Mux(steps < 0, 0, Mux(steps > most, most, steps))[:most.bit_length()]
     return (most - level)[:most.bit_length()] if cuts.negative else level
 
-
-def _sum(m: Module, platform: object, name: str, node: Add, a: Value, b: Value) -> Value:
-    """The sum of a node; bits below the other operand pass beside the adder."""
-    flipped = ~b if node.flip else b
-    if node.a_shift:
-        low, high, shift = flipped, a, node.a_shift
-    else:
-        low, high, shift = a, flipped, node.b_shift
-    if len(low) <= shift:
-        return Cat(low, Const(0, shift - len(low)), high)
-    if not isinstance(platform, VerilogPlatform):
-        return Cat(low[:shift], low[shift:] + high)
-    one, two = (a, b[shift:]) if node.a_shift else (a[shift:], b)
-    total = Signal(max(len(one), len(two)) + 1, name=f"{name}_sum")
-    m.submodules[name] = Instance("bw_add", p_A_BITS=len(one), p_B_BITS=len(two), p_SUM_BITS=len(total), p_FLIP=int(node.flip),
-                                  i_a=one, i_b=two, o_sum=total)
-    return Cat(low[:shift], total)
-
-
-def _count(m: Module, platform: object, name: str, tree: PopcountTree, bits: Value) -> Value:
-    """The number of ones."""
-    result = Signal(tree.out_bits, name=f"{name}_count")
-    if isinstance(platform, VerilogPlatform):
-        m.submodules[name] = platform.block(module_name(tree), lambda: Popcount(tree), x=bits, count=result)
-    else:
-        m.submodules[name] = made = Popcount(tree)
-        m.d.comb += [made.x.eq(bits), result.eq(made.count)]
-    return result

@@ -24,6 +24,8 @@ from .adder_graph import Add, AdderGraph, Count, Int64, Node, Output, add_luts, 
 
 #: Columns in a group; where rows are alike in none, all columns are taken together.
 GROUPS = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12)
+#: Sizes in a row that bring nothing, after which no larger one is tried.
+PATIENCE = 2
 #: One-bit values of equal weight from which a counter sums them.
 LEAST_COUNT = 3
 #: Pairs of digits that are looked at together; a matrix with more is cut.
@@ -132,6 +134,7 @@ def _search(weights: bytes, shape: tuple[int, int], bounds: tuple[tuple[int, int
     columns, place = np.unique(reduced, axis=1, return_inverse=True)
     place = place.reshape(-1)
     best: AdderGraph | None = None
+    worse = 0
     for size in _group_sizes(columns):
         builder = Builder(bounds)
         found: list[Term | None] = []
@@ -140,7 +143,11 @@ def _search(weights: bytes, shape: tuple[int, int], bounds: tuple[tuple[int, int
         outputs = tuple(_output(builder, found[p], int(sh), int(sg)) for p, sh, sg in zip(place, shift, sign, strict=True))
         graph = AdderGraph(bounds, tuple(builder.nodes), outputs, family)
         if best is None or graph.node_luts < best.node_luts:
-            best = graph
+            best, worse = graph, 0
+        else:
+            worse += 1
+        if worse == PATIENCE:
+            break
     assert best is not None
     return best
 
@@ -177,7 +184,7 @@ def _group_sizes(columns: Int64) -> list[int]:
             used = rows[:, rows.any(axis=0)]
             if size == 1 or np.unique(used, axis=1).shape[1] <= 2 * used.shape[1] / 3:
                 sizes.append(size)
-    return [*sizes, total] if total <= 2 * (sizes[-1] if sizes else 0) or len(sizes) < 2 else sizes
+    return [*sizes, total] if len(sizes) < 2 or total <= 2 * sizes[-1] else sizes
 
 
 def _group(builder: Builder, columns: Int64) -> list[Term | None]:

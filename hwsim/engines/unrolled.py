@@ -22,6 +22,8 @@ from .base import Actions, Engine, Word
 
 #: Adders between registers.
 LEVELS_PER_STAGE = 3
+#: Thresholds in reach up to which comparing with each is cheaper than a shift.
+MAX_COMPARED = 3
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class Cuts:
     def shift(self) -> int | None:
         """k, if several cuts are ``2**k`` apart: the level is then a shifted difference, held to its bounds."""
         distances = {b - a for a, b in zip(self.cuts, self.cuts[1:], strict=False)}
-        if len(self.cuts) < 3 or len(distances) != 1:
+        if len(self.cuts) <= MAX_COMPARED or len(distances) != 1:
             return None
         (distance,) = distances
         return distance.bit_length() - 1 if distance > 0 and distance & (distance - 1) == 0 else None
@@ -52,7 +54,8 @@ class Cuts:
         """Estimated LUTs, for a value of so many bits."""
         if self.shift is not None:
             return bits + len(self.cuts).bit_length() + 2
-        return len(self.cuts) * -(-bits // 3) + 2 * (len(self.cuts) - 1)
+        compared = sum(0 < cut < 1 << bits for cut in self.cuts)
+        return compared * -(-bits // 3) + 2 * max(0, compared - 1)
 
 
 @dataclass(frozen=True)
@@ -175,11 +178,14 @@ def unrolled(weights: Int64, x_type: IntType, out_type: IntType, rows: Int64 | N
     constants = zero * weights.sum(axis=0)
     graph = replace(graph, outputs=tuple(out._replace(offset=out.offset + int(constant))
                                          for out, constant in zip(graph.outputs, constants, strict=True)))
-    cuts = () if rows is None else tuple(_cuts(out, row.tolist()) for out, row in zip(graph.outputs, rows, strict=True))
+    cuts: tuple[Cuts, ...] = ()
+    if rows is not None:
+        cuts = tuple(_cuts(out, row.tolist(), (0, 0) if out.value is None else graph.ranges[out.value])
+                     for out, row in zip(graph.outputs, rows, strict=True))
     return Unrolled(x_type, IntType.of(weights), out_type, graph, cuts, levels_per_stage)
 
 
-def _cuts(output: Output, row: Sequence[int]) -> Cuts:
+def _cuts(output: Output, row: Sequence[int], bounds: tuple[int, int]) -> Cuts:
     """Thresholds of a sum as cuts of the value that it is made of.
 
     ``offset + (v << s) >= t`` where v is at least ``ceil((t - offset) / 2**s)``; ``offset - (v << s) >= t`` where v is at most
@@ -188,12 +194,20 @@ def _cuts(output: Output, row: Sequence[int]) -> Cuts:
     if output.value is None:
         return Cuts(tuple(0 if output.offset >= t else 1 for t in row), False)
     if output.negative:
-        return Cuts(tuple(((output.offset - t) >> output.shift) + 1 for t in reversed(row)), True)
-    return Cuts(tuple(-((output.offset - t) >> output.shift) for t in row), False)
+        cuts = Cuts(tuple(((output.offset - t) >> output.shift) + 1 for t in reversed(row)), True)
+    else:
+        cuts = Cuts(tuple(-((output.offset - t) >> output.shift) for t in row), False)
+    lo, hi = bounds
+    if cuts.shift is not None and sum(lo < cut <= hi for cut in cuts.cuts) > MAX_COMPARED:
+        return cuts
+    # Out of reach: always, or never.
+    always, never = 0, 1 << max(1, hi.bit_length())
+    return Cuts(tuple(always if cut <= lo else never if cut > hi else cut for cut in cuts.cuts), cuts.negative)
+
 
 
 def quick_luts(weights: Int64, x_type: IntType) -> int:
     """LUTs as random weights of these sizes need them, without a search: to rank foldings."""
     distinct = np.unique(normal_columns(weights)[0], axis=1)
-    terms = sum(len(digits(weight)) for weight in distinct.ravel().tolist())
-    return weights.shape[1] + int(terms * (0.3 if x_type.bits == 1 else 0.45 * (x_type.bits + 3)))
+    terms = sum(len(digits(weight)) for weight in map(int, distinct.ravel()))
+    return int(weights.shape[1]) + int(terms * (0.3 if x_type.bits == 1 else 0.45 * (x_type.bits + 3)))

@@ -111,7 +111,9 @@ class ProductLayer(Layer):
     def build(self, builder: Builder, entry: LayerPlan, flows: list[Flow]) -> Flow:
         flow = self.windowed(builder, entry, flows[0])
         if self.is_unrolled(entry):
-            whole = unrolled(self.weights, flow.word.type, self.out_type, self.rows, builder.family)
+            rows = None if self.threshold is None else self.threshold.thresholds
+            rows = rows if rows is None else np.broadcast_to(rows, (self.outputs, rows.shape[1]))
+            whole = unrolled(self.weights, flow.word.type, self.out_type, rows, builder.family)
             return builder.block(whole.kind, whole, [flow], self.positions, self.rounds)
         engine, rows = self.unit(entry, builder.family, flow.word.type)
         constants = {} if rows is None else {"thresholds": rows}
@@ -120,12 +122,6 @@ class ProductLayer(Layer):
     def is_unrolled(self, entry: LayerPlan) -> bool:
         """Whether a vector takes one cycle, so that weights are constants."""
         return (entry.pe, entry.simd) == (self.outputs, self.inputs) and not self.is_distance
-
-    @property
-    def rows(self) -> Int64 | None:
-        """Thresholds of each output on its sum, if there are any."""
-        bounds = self.range(self.nodes[0].output)
-        return None if self.threshold is None else clamped(self.threshold, bounds.lo, bounds.hi)
 
     def windowed(self, builder: Builder, entry: LayerPlan, flow: Flow) -> Flow:
         """The stream of vectors that the unit takes, behind a window unit where there has to be one."""
@@ -164,9 +160,10 @@ class ProductLayer(Layer):
 
     def compared(self, engine: Mvu) -> tuple[Mvu, Int64 | None]:
         """The unit with the thresholds behind it, if it has any."""
-        rows = self.rows
-        if rows is None:
+        bounds = self.range(self.nodes[0].output)
+        if self.threshold is None:
             return engine, None
+        rows = clamped(self.threshold, bounds.lo, bounds.hi)
         if engine.arithmetic == "xnor":  # sum = 2 * count - K, so sum >= T means count >= ceil((T + K) / 2)
             rows = -((-rows - self.inputs) // 2)
         counter = engine.counter_type

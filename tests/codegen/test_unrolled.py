@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from codegen.blocks.unrolled import UnrolledBlock
-from hwsim.engines.unrolled import Unrolled, unrolled
+from hwsim.engines.unrolled import Unrolled
 from intir import BIPOLAR, TERNARY, Graph, GraphBuilder, IntType, MatMul, Threshold, run, signed, unsigned
 from tests.codegen.harness import check
 from tests.networks import folded, make_design
