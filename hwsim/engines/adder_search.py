@@ -131,8 +131,10 @@ def normal_columns(matrix: Int64) -> tuple[Int64, Int64, Int64]:
 def _search(weights: bytes, shape: tuple[int, int], bounds: tuple[tuple[int, int], ...], family: str) -> AdderGraph:
     matrix = np.frombuffer(weights, np.int64).reshape(shape)
     reduced, sign, shift = normal_columns(matrix)
-    columns, place = np.unique(reduced, axis=1, return_inverse=True)
-    place = place.reshape(-1)
+    distinct, place = np.unique(reduced, axis=1, return_inverse=True)
+    columns, position = distinct[:, distinct.any(axis=0)], np.cumsum(distinct.any(axis=0)) - 1
+    if not columns.size:
+        return AdderGraph(bounds, (), (Output(None, 0, False, 0),) * shape[1], family)
     best: AdderGraph | None = None
     worse = 0
     for size in _group_sizes(columns):
@@ -140,7 +142,8 @@ def _search(weights: bytes, shape: tuple[int, int], bounds: tuple[tuple[int, int
         found: list[Term | None] = []
         for at in range(0, columns.shape[1], size):
             found += _group(builder, columns[:, at:at + size])
-        outputs = tuple(_output(builder, found[p], int(sh), int(sg)) for p, sh, sg in zip(place, shift, sign, strict=True))
+        ends = [found[position[p]] if distinct[:, p].any() else None for p in place.reshape(-1)]
+        outputs = tuple(_output(builder, end, int(sh), int(sg)) for end, sh, sg in zip(ends, shift, sign, strict=True))
         graph = AdderGraph(bounds, tuple(builder.nodes), outputs, family)
         if best is None or graph.node_luts < best.node_luts:
             best, worse = graph, 0
