@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ def six_bits(sizes: tuple[int, ...], seed: int = 0) -> Graph:
     build = GraphBuilder("six_bits")
     value = build.input("x", (sizes[0],), signed(6))
     sample = rng.integers(-32, 32, (500, sizes[0]))
-    for number, shape in enumerate(zip(sizes, sizes[1:], strict=False)):
+    for number, shape in enumerate(itertools.pairwise(sizes)):
         weights = rng.integers(-32, 32, shape)
         value, sample = build.node(MatMul(weights), value, name=f"fc{number}"), sample @ weights
         if number < len(sizes) - 2:

@@ -252,7 +252,7 @@ class _Sharing:
     def run(self) -> None:
         """Share until no pair occurs twice."""
         while self.heap:
-            score, level, pattern = heapq.heappop(self.heap)
+            score, _, pattern = heapq.heappop(self.heap)
             count = self.counts.get(pattern, 0)
             if count < 2 or pattern in self.spent:
                 continue

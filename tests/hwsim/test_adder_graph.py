@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 
@@ -29,7 +30,7 @@ def graph_of(weights: np.ndarray, hi: int) -> AdderGraph:
 def test_digits(weight: int) -> None:
     found = digits(weight)
     assert sum(sign << shift for shift, sign in found) == weight
-    assert all(b[0] - a[0] > 1 for a, b in zip(found, found[1:], strict=False))
+    assert all(b[0] - a[0] > 1 for a, b in itertools.pairwise(found))
 
 
 @settings(max_examples=150, deadline=None)
