@@ -20,6 +20,7 @@ from hwsim.engines.permute import Permute
 from hwsim.engines.pool import Pool
 from hwsim.engines.thresholding import Thresholding
 from hwsim.engines.topk import TopK
+from hwsim.engines.unrolled import Unrolled
 from hwsim.engines.vvu import Vvu
 from hwsim.engines.width import Width
 from hwsim.engines.window import Window
@@ -38,6 +39,7 @@ from .blocks.requant import RequantBlock
 from .blocks.stream_block import port_names
 from .blocks.thresholding import ThresholdingBlock
 from .blocks.topk import TopKBlock
+from .blocks.unrolled import UnrolledBlock
 from .blocks.vvu import VvuBlock
 from .blocks.width import WidthBlock
 from .blocks.window import WindowBlock
@@ -93,8 +95,8 @@ def generate(design: Design, design_hash: str) -> Rtl:
     verilog = {f"{name}.v": f"// {name} - {_describe(design, modules, name)}\n//\n{comments}\n`default_nettype none\n\n{text}\n"
                             "`default_nettype wire\n" for name, text in texts.items()}
     verilog |= {f"{name}.v": text for name, text in platform.cells.items()}
-    for helper in ("bw_rom", "bw_ram", "bw_ram_async"):
-        if any(f"  {helper} #(" in text for text in texts.values()):
+    for helper in ("bw_rom", "bw_ram", "bw_ram_async", "bw_add"):
+        if any(f"  {helper} #(" in text for text in (*texts.values(), *platform.cells.values())):
             verilog[f"{helper}.v"] = render(f"{helper}.v.j2", header=comments)
     s_axis, m_axis = AxiPort(design.word_in, design.words_in), AxiPort(design.word_out, design.words_out)
     names = [file.removesuffix(".v").lower() for file in [*verilog, f"{top}.v"]]
@@ -133,6 +135,7 @@ BLOCKS: dict[type[Engine], tuple[Callable[..., wiring.Component], bool]] = {
     StreamFifo: (FifoBlock, False),
     Thresholding: (ThresholdingBlock, True),
     TopK: (TopKBlock, False),
+    Unrolled: (UnrolledBlock, True),
     Width: (WidthBlock, False),
     Window: (WindowBlock, False),
 }
@@ -165,6 +168,9 @@ def describe(stage: Stage) -> str:
                 f"{engine.arithmetic}, {engine.accumulator_bits}-bit accumulators{after}")
     if isinstance(engine, LineBuffer):
         return f"line buffer, {engine.kernel[0]} x {engine.kernel[1]} taps of {engine.lanes} channels at a time"
+    if isinstance(engine, Unrolled):
+        return (f"matrix-vector unit with its weights built in, {engine.inputs} x {engine.outputs}, {engine.graph.adders} adders, "
+                f"{len(engine.graph.nodes) - engine.graph.adders} counters")
     if isinstance(engine, Thresholding):
         return f"thresholding, {engine.pe} elements at a time, {engine.x_type} to {engine.out_type}"
     if isinstance(engine, Width):
@@ -198,7 +204,7 @@ def _top(design: Design, top: str, header: str, modules: dict[str, str], s_axis:
         summary="dataflow accelerator with AXI4-Stream in and out",
         quantization=", ".join(dict.fromkeys(
             f"{stage.engine.w_type} weights x {stage.engine.x_type} activations"
-            for stage in design.stages if isinstance(stage.engine, Mvu))) or "none",
+            for stage in design.stages if isinstance(stage.engine, (Mvu, Unrolled)))) or "none",
         ii_cycles=ii, latency_cycles=latency,
         blocks=[{"module": modules[stage.name], "name": stage.name, "comment": f"{describe(stage)} (layer {stage.layer})",
                  "ports": (ports := _ports(stage)), "indent": len(ports[0]["name"]) + len("_payload") - len("clk")}

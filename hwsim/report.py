@@ -9,6 +9,7 @@ from typing import Any
 from .dataflow import SimulationError
 from .design import Design, Stage
 from .engines.mvu import Mvu
+from .engines.unrolled import Unrolled
 from .schedule import Buffer, Schedule
 
 
@@ -142,7 +143,7 @@ def simulate_report(design: Design, frames: int = 5) -> SimulationReport:
         initiation_interval_cycles=ii, first_output_latency_cycles=latency,
         total_cycles=int(trace.out_cycles[-1] - trace.in_cycles[0]) + 1,
         frames_per_second=design.plan.clock_mhz * 1e6 / ii, latency_us=latency / design.plan.clock_mhz,
-        sum_of_layers_cycles=sum(stage.cycles_per_frame for stage in design.stages if isinstance(stage.engine, Mvu)),
+        sum_of_layers_cycles=sum(stage.cycles_per_frame for stage in design.stages if isinstance(stage.engine, (Mvu, Unrolled))),
         input_bytes=design.words_in * design.word_in.bits / 8,
         output_bytes=design.words_out * design.word_out.bits / 8,
         totals={key: sum(getattr(block, key) for block in blocks) for key in SUMMED}, blocks=blocks)

@@ -11,6 +11,7 @@ import numpy as np
 from intir import Conv2d, ConvTranspose2d, Graph, IntType, L1Conv2d, L1MatMul, MatMul, Node, Threshold
 
 from ..engines.mvu import ORDERS, Mvu
+from ..engines.unrolled import quick_luts, unrolled
 from ..engines.vvu import Vvu
 from ..plan import CHOICES, LayerPlan, PlanError
 from .base import Builder, Flow, Int64, Layer, divisors, makes, plain, sole_reader
@@ -137,10 +138,19 @@ class ProductLayer(Layer):
 
     def build(self, builder: Builder, entry: LayerPlan, flows: list[Flow]) -> Flow:
         flow = flows[0] if self.taps is None else self.windowed(self.taps, builder, entry, flows[0])
+        if self.is_unrolled(entry):
+            rows = None if self.threshold is None else self.threshold.thresholds
+            rows = rows if rows is None else np.broadcast_to(rows, (self.outputs, rows.shape[1]))
+            whole = unrolled(self.ordered_weights(entry), flow.word.type, self.out_type, rows, builder.family)
+            return builder.block(whole.kind, whole, [flow], self.positions, self.rounds)
         engine, rows = self.unit(entry, builder.family, flow.word.type)
         constants = {} if rows is None else {"thresholds": rows}
         return builder.block(self.engine, engine, [flow], self.elements // entry.pe, self.rounds,
                              weights=self.ordered_weights(entry), **constants)
+
+    def is_unrolled(self, entry: LayerPlan) -> bool:
+        """Whether a vector takes one cycle, so that weights are constants."""
+        return (entry.pe, entry.simd) == (self.outputs, self.inputs) and not self.is_distance
 
     def windowed(self, taps: Taps, builder: Builder, entry: LayerPlan, flow: Flow) -> Flow:
         """The stream of vectors that the unit takes."""
@@ -161,6 +171,8 @@ class ProductLayer(Layer):
         return self.inputs * self.outputs * self.rounds
 
     def luts(self, entry: LayerPlan) -> int:
+        if self.is_unrolled(entry):
+            return quick_luts(self.weights, self.x_types[0])
         # The plain popcount ranks foldings as well as the planned tree, which takes seconds to find for each width.
         unit = self.unit(entry, "generic", self.x_types[0])[0].luts
         return unit + self.taps.luts(self.lanes(entry), self.is_lined(entry)) if self.taps is not None else unit

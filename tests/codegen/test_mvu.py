@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 
 from codegen.blocks.mvu import MvuBlock
+from hwsim.dataflow import Wires
 from hwsim.design import Stage
 from hwsim.engines.mvu import ORDERS, Mvu
+from hwsim.layers import collect
+from hwsim.plan import LayerPlan
 from intir import BIPOLAR, TERNARY, Conv2d, Graph, GraphBuilder, IntType, MatMul, Threshold, run, signed, unsigned
 from tests.codegen.harness import check
 from tests.networks import draw, folded, make_design
@@ -47,6 +50,11 @@ def network(x: IntType, w: IntType, thresholds: int, seed: int) -> tuple[Graph, 
 
 
 def unit(graph: Graph, pe: int, simd: int, order: str) -> Stage:
+    (layer,) = collect(graph)
+    if (pe, simd) == (layer.outputs, layer.inputs):  # a plan makes this an `unrolled` unit; the block can do it, too
+        engine, rows = layer.unit(LayerPlan("mvu", pe, simd, order), "xilinx", layer.x_types[0])
+        constants = {"weights": layer.weights} | ({} if rows is None else {"thresholds": rows})
+        return Stage("whole", engine, layer.name, 1, Wires((0,), (1,)), constants)
     return make_design(graph, folded(graph, [(pe, simd)], order)).stages[0]
 
 

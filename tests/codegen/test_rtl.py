@@ -42,6 +42,8 @@ NETWORKS: dict[str, tuple[Graph, list[tuple[int, int]], str]] = {
     "odd_lanes": (mlp((15, 9, 5), x=unsigned(3), w=IntType(-3, 3, 2), act=IntType(-1, 1), name="odd_lanes"), [(3, 5), (5, 3)], "inputs"),
     "unrolled": (mlp((8, 4), x=unsigned(8), quantize=BIPOLAR, name="unrolled"), [(4, 8)], "outputs"),
     "narrow": (mlp((6, 4, 3), name="narrow", head="levels"), [(1, 1), (1, 1)], "inputs"),
+    "whole": (mlp((7, 9, 5), x=signed(4), w=signed(5), act=unsigned(3), name="whole"), [(9, 7), (5, 9)], "outputs"),
+    "whole_bits": (mlp((40, 12, 3), name="whole_bits", head="levels"), [(12, 40), (3, 12)], "outputs"),
     "ranks": (mlp((96, 32, 10), name="ranks", head="argmax"), [(32, 8), (5, 16)], "outputs"),
 }
 
