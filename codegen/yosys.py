@@ -141,8 +141,8 @@ class SynthResult:
 
     @property
     def bram18s(self) -> int:
-        """Block RAMs of 18 Kbit (xilinx, xcup); one of 36 Kbit is two."""
-        return self._count(("RAMB18E1", "RAMB18E2")) + 2 * self._count(("RAMB36E1", "RAMB36E2"))
+        """Block RAMs of 18 Kbit; one of 36 Kbit is two."""
+        return self._count(("RAMB18E1", "RAMB18E2", "DP16KD", "PDPW16KD")) + 2 * self._count(("RAMB36E1", "RAMB36E2"))
 
     @property
     def dsps(self) -> int:

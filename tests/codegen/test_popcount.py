@@ -189,7 +189,7 @@ def test_distributed_memories_count_as_luts() -> None:
 
 
 def test_bad_synthesis_is_refused() -> None:
-    with pytest.raises(ToolError, match="no synthesis for family 'max10'; choose one of xilinx, ecp5, ice40"):
+    with pytest.raises(ToolError, match="no synthesis for family 'max10'; choose one of xilinx, xcup, ecp5, ice40"):
         synthesize({}, "top", "max10")
     with pytest.raises(ToolError, match="not a plain Verilog module name"):
         synthesize({}, "top; exec rm", "xilinx")
