@@ -45,7 +45,7 @@ def test_network(name: str, tmp_path: Path) -> None:
     arithmetics = {stage.engine.arithmetic for stage in stages if isinstance(stage.engine, Mvu)}
     integer = name in {"two_bits", "four_bits_signed", "bytes_to_logits"}
     if name == "one_beat":  # its weights are built in
-        assert [stage.engine.kind for stage in stages] == ["unrolled", "fifo", "unrolled"]
+        assert [stage.engine.kind for stage in stages] == ["unrolled", "fifo", "unrolled", "fifo"]
     else:
         assert arithmetics == {"integer" if integer else "planes" if name == "odd_levels" else "xnor"}
     two_stage = sum(isinstance(stage.engine, Width) for stage in stages) >= 2 and name.startswith("two_stage")
