@@ -320,8 +320,6 @@ class _Sharing:
         """LUTs of the pair's adder."""
         weight = self.weights.get(pattern)
         if weight is None:
-            v1, v2, up, sign = pattern
-            one, two = self.builder.bits(v1), self.builder.bits(v2)
-            weight = min(add_luts(one, two, 0, up, sign < 0), add_luts(two, one, up, 0, sign < 0))
-            weight = self.weights[pattern] = max(1, weight)
+            v1, v2, up, _ = pattern  # counting a difference's inverters would only favour differences
+            weight = self.weights[pattern] = max(1, add_luts(self.builder.bits(v1), self.builder.bits(v2), 0, up, False))
         return weight
