@@ -45,7 +45,7 @@ def test_network(name: str, tmp_path: Path) -> None:
     arithmetics = {stage.engine.arithmetic for stage in stages if isinstance(stage.engine, Mvu)}
     planes = name in {"two_bits", "four_bits_signed", "odd_levels"}
     if name == "one_beat":  # its weights are built in
-        assert [stage.engine.kind for stage in stages] == ["unrolled", "fifo", "unrolled"]
+        assert [stage.engine.kind for stage in stages] == ["unrolled", "fifo", "unrolled", "fifo"]
     else:
         assert arithmetics == {"integer" if name == "bytes_to_logits" else "planes" if planes else "xnor"}
     two_stage = sum(isinstance(stage.engine, Width) for stage in stages) >= 2 and name.startswith("two_stage")

@@ -108,7 +108,10 @@ class UnrolledBlock(StreamBlock[Unrolled]):
         if not p.thresholds:
             if output.value is None:
                 return Const(int(p.out_type.encode(output.offset)), p.out_type.bits)  # type: ignore[arg-type]
-            return encoded(value, p.out_type, -(1 << output.shift) if output.negative else 1 << output.shift, output.offset)
+            offset = output.offset
+            if output.negative:  # -v is ~v less a constant
+                value, offset = ~value, offset - (((1 << len(value)) - 1) << output.shift)
+            return encoded(value, p.out_type, 1 << output.shift, offset)
         cuts = p.thresholds[n]
         if output.value is None:
             level = sum(cut <= 0 for cut in cuts.cuts)

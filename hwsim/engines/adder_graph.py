@@ -21,9 +21,7 @@ from .popcount import PopcountTree
 
 Int64 = NDArray[np.int64]
 
-#: An adder of fewer overlapping bits is made of LUTs that see all its inputs.
-LEAST_CHAIN = 2
-#: Levels of adders that a counter of so many bits takes as long as, and of a wider one.
+#: A counter of more bits takes as long as two adders.
 SHORT_COUNT = 6
 
 
@@ -158,10 +156,16 @@ def node_level(node: Node, levels: Sequence[int]) -> int:
 
 
 def add_luts(a_bits: int, b_bits: int, a_shift: int, b_shift: int, flip: bool) -> int:
-    """LUTs of an adder: one for each bit at which both operands have one; bits of one operand pass, or are inverted."""
+    """LUTs of an adder: one for each bit at which both operands have one; bits of one operand pass, or are inverted.
+
+    The operand with the lower top bit drives the carry multiplexers directly.  If that is the one that is flipped, it needs
+    an inverter at every bit.
+    """
     overlap = min(a_bits + a_shift, b_bits + b_shift) - max(a_shift, b_shift)
     both = max(overlap, 0)
-    return (LEAST_CHAIN if both == 1 else both) + (b_bits - both) * flip
+    inverted = b_bits if b_bits + b_shift < a_bits + a_shift else b_bits - both
+    half_adder = both == 1 and a_bits + a_shift == b_bits + b_shift
+    return both + half_adder + inverted * flip
 
 
 def node_luts(node: Node, ranges: Sequence[tuple[int, int]], family: str) -> int:

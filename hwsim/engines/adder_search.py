@@ -58,7 +58,7 @@ class Builder:
                                                             key=lambda term: (term[1], term[0]))
         flip = a_sign != b_sign
         if flip:
-            # The complement reaches over all of its operand, so the operand that stands out less is complemented.
+            # The sign may move to the sum, so the operand that is complemented at less cost is.
             straight, turned = ((self.bits(x), self.bits(y), p, q) for x, y, p, q in ((a, b, a_shift, b_shift),
                                                                                      (b, a, b_shift, a_shift)))
             if add_luts(*turned, True) < add_luts(*straight, True):
@@ -88,12 +88,12 @@ class Builder:
         heap = [self._ranked(term) for term in rest]
         heapq.heapify(heap)
         while len(heap) > 1:
-            one, two = heapq.heappop(heap)[2], heapq.heappop(heap)[2]
+            one, two = heapq.heappop(heap)[3], heapq.heappop(heap)[3]
             heapq.heappush(heap, self._ranked(self.add(one, two)))
-        return heap[0][2] if heap else None
+        return heap[0][3] if heap else None
 
-    def _ranked(self, term: Term) -> tuple[int, int, Term]:
-        return self.levels[term[0]], self.bits(term[0]) + term[1], term
+    def _ranked(self, term: Term) -> tuple[int, int, int, Term]:
+        return self.levels[term[0]], term[2], self.bits(term[0]) + term[1], term
 
     def _make(self, node: Node, excess: int) -> int:
         if node not in self.made:
@@ -320,6 +320,6 @@ class _Sharing:
         """LUTs of the pair's adder."""
         weight = self.weights.get(pattern)
         if weight is None:
-            v1, v2, up, _ = pattern
+            v1, v2, up, _ = pattern  # counting a difference's inverters would only favour differences
             weight = self.weights[pattern] = max(1, add_luts(self.builder.bits(v1), self.builder.bits(v2), 0, up, False))
         return weight
