@@ -288,3 +288,20 @@ def test_one_word_less_in_a_queue_costs_cycles() -> None:
                 continue  # it stops altogether
             assert shallow > goal, (make.__name__, name)
 
+
+def test_one_word_less_costs_cycles_on_the_rtl(tmp_path: Path) -> None:
+    """The same network built with the depths that hwsim chose, and with one word less where the shortcut waits."""
+    from hwsim.design import make_design
+
+    graph = residual()
+    chosen = make_design(graph, auto_plan(graph, fps=300_000)).plan
+    name = max(chosen.layers, key=lambda name: max(chosen.layers[name].fifo_depth or (0,)))
+    depths = list(chosen.layers[name].fifo_depth or ())
+    depths[depths.index(max(depths))] -= 1
+    shallow = replace(chosen, layers=chosen.layers | {name: replace(chosen.layers[name], fifo_depth=tuple(depths))})
+    last = []
+    for plan, folder in ((chosen, tmp_path / "chosen"), (shallow, tmp_path / "shallow")):
+        folder.mkdir()
+        _, result = co_verify(graph, plan, folder)
+        last.append(result.patterns["unstalled"]["last_output_cycle"])
+    assert last[1] > last[0]
