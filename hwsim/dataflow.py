@@ -103,7 +103,8 @@ def row(blocks: Sequence[Block]) -> list[Wires]:
 
 
 def simulate(blocks: Sequence[Block], words_in: int, words_out: int, *, wires: Sequence[Wires] | None = None,
-             source: NDArray[np.bool_] = ALWAYS, sink: NDArray[np.bool_] = ALWAYS, limit_cycles: int = MAX_CYCLES) -> Trace:
+             source: NDArray[np.bool_] = ALWAYS, sink: NDArray[np.bool_] = ALWAYS, limit_cycles: int = MAX_CYCLES,
+             drains: bool = False) -> Trace:
     """Run a design until `words_out` words have left.
 
     Parameters
@@ -118,6 +119,9 @@ def simulate(blocks: Sequence[Block], words_in: int, words_out: int, *, wires: S
         Stall patterns, repeated: the source may offer a new word, the sink is ready, in cycle t if ``pattern[t % T]``.
     limit_cycles : int
         Give up after so many cycles.
+    drains : bool
+        Go on behind the last output until all input is taken that can be: an end of the frame of which no output is made (behind
+        a Slice, or where a stride does not reach it) comes in then.
 
     Raises
     ------
@@ -128,7 +132,7 @@ def simulate(blocks: Sequence[Block], words_in: int, words_out: int, *, wires: S
     latency = np.array([b.latency_cycles if isinstance(b, (Schedule, Buffer)) else 0 for b in blocks], np.int64)
     # Nothing moving for longer than every stall and every pipeline together means nothing ever will.
     patience = len(source) + len(sink) + int(latency.sum()) + 2
-    tables = (*_flat(blocks, wires), latency, source, sink, words_in, words_out, limit_cycles, patience)
+    tables = (*_flat(blocks, wires), latency, source, sink, words_in, words_out, limit_cycles, patience, drains)
     in_cycles, out_cycles, counters, status = _run(*tables)
     if status == _DEADLOCK:
         raise SimulationError(f"the design stops after {len(out_cycles)} of {words_out} output words and takes no more input "
@@ -174,7 +178,7 @@ def _flat(blocks: Sequence[Block], wires: Sequence[Wires]) -> tuple[Any, ...]:
 
 @numba.njit(cache=True)
 def _run(kinds, depth, first_at, first, second_at, second, in_at, ins, out_at, outs, streams, last,  # type: ignore[no-untyped-def]
-         latency, source, sink, words_in, words_out, limit, patience):
+         latency, source, sink, words_in, words_out, limit, patience, drains):
     n = len(kinds)
     step = np.zeros(n, np.int64)  # sequencer: current step; buffer: words gone out, in all
     came = np.zeros(n, np.int64)  # buffer: words come in, in all
@@ -189,9 +193,9 @@ def _run(kinds, depth, first_at, first, second_at, second, in_at, ins, out_at, o
     one = np.uint64(1)
     cycle = 0
     status = _DONE
-    while left < words_out:
+    while left < words_out or (drains and taken < words_in):
         if cycle >= limit:
-            status = _LIMIT
+            status = _DONE if left == words_out else _LIMIT
             break
         holding = taken < words_in and (holding or source[cycle % len(source)])
         valid[0] = holding
@@ -229,8 +233,9 @@ def _run(kinds, depth, first_at, first, second_at, second, in_at, ins, out_at, o
             holding = False
             moved = True
         if valid[last] and ready[last]:
-            out_cycles[left] = cycle
-            left += 1
+            if left < words_out:
+                out_cycles[left] = cycle
+                left += 1
             moved = True
         for b in range(n):
             x, y = ins[in_at[b]], outs[out_at[b]]
@@ -284,7 +289,7 @@ def _run(kinds, depth, first_at, first, second_at, second, in_at, ins, out_at, o
                 blocked[b] += 1
         quiet = 0 if moved else quiet + 1
         if quiet > patience:
-            status = _DEADLOCK
+            status = _DONE if left == words_out else _DEADLOCK
             break
         cycle += 1
     return in_cycles[:taken], out_cycles[:left], (fired, starved, blocked, peak), status

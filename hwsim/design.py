@@ -130,10 +130,11 @@ class Design:
         return max(stage.cycles_per_frame for stage in self.stages)
 
     def simulate(self, frames: int, *, source: NDArray[np.bool_] = ALWAYS, sink: NDArray[np.bool_] = ALWAYS,
-                 limit_cycles: int = MAX_CYCLES) -> Trace:
-        """Run `frames` frames through the design; patterns as in `dataflow.simulate`."""
+                 limit_cycles: int = MAX_CYCLES, drains: bool = False) -> Trace:
+        """Run `frames` frames through the design; patterns and `drains` as in `dataflow.simulate`."""
         return simulate([stage.timing for stage in self.stages], frames * self.words_in, frames * self.words_out,
-                        wires=[stage.wires for stage in self.stages], source=source, sink=sink, limit_cycles=limit_cycles)
+                        wires=[stage.wires for stage in self.stages], source=source, sink=sink, limit_cycles=limit_cycles,
+                        drains=drains)
 
     def rate(self) -> tuple[int, int]:
         """(initiation interval, first-output latency) in cycles, once settled, without stalls."""

@@ -177,6 +177,13 @@ def moves() -> Graph:
     return n.done(n.node(Transpose((2, 0, 1)), v))
 
 
+def unread() -> Graph:
+    """The stride does not reach the last row, and the slice takes the first pixels only: frames end behind the last output."""
+    n = Net("unread", (6, 5, 2), unsigned(3))
+    v = n.quantized(n.conv(n.x, 3, 4, stride=2), unsigned(2))
+    return n.done(n.node(Slice((0, 0, 0), (1, 2, 4), (1, 1, 1)), v))
+
+
 def one_dimension() -> Graph:
     n = Net("keywords", (1, 16, 2), signed(4))
     v = n.quantized(n.node(Conv2d(n.weights(signed(3), 1, 3, 2, 4), (1, 2), (1, 2), (0, 2, 0, 2), 0, 1), n.x), unsigned(3))
@@ -194,7 +201,7 @@ def grouped() -> Graph:
 
 
 NETWORKS: list[Callable[[], Graph]] = [
-    lenet, residual, mobile, shuffle, fire, inception, tbn, adder, generator, gated, moves, one_dimension, grouped,
+    lenet, residual, mobile, shuffle, fire, inception, tbn, adder, generator, gated, moves, unread, one_dimension, grouped,
 ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -64,3 +65,15 @@ def test_unrolled_convolution(tmp_path: Path) -> None:
     bundle, _ = co_verify(graph, auto_plan(graph, folding=[(4, 18)]), tmp_path, frames=4)
     (unit,) = [stage for stage in bundle.design.stages if isinstance(stage.engine, Unrolled)]
     assert unit.rounds == 25
+
+
+def test_a_depthwise_convolution_is_no_matrix(tmp_path: Path) -> None:
+    """All taps of all channels at a time: as many outputs and inputs as its weights have, but each channel has taps of its own."""
+    rng = np.random.default_rng(2)
+    build = GraphBuilder("depthwise")
+    op = Conv2d(rng.choice([-1, 0, 1], (3, 1, 1, 3)), pads=(1, 0, 1, 0), groups=3)
+    build.output(build.node(op, build.input("x", (4, 3, 3), unsigned(2))))
+    graph = build.build()
+    plan = auto_plan(graph)
+    bundle, _ = co_verify(graph, replace(plan, layers={name: replace(entry, pe=3, simd=3) for name, entry in plan.layers.items()}), tmp_path)
+    assert [stage.engine.kind for stage in bundle.design.stages if stage.layer][:2] == ["linebuffer", "vvu"]

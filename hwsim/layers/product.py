@@ -230,6 +230,9 @@ class DepthwiseLayer(ProductLayer):
     def is_lined(self, entry: LayerPlan) -> bool:
         return (entry.simd or 1) > 1
 
+    def is_unrolled(self, entry: LayerPlan) -> bool:
+        return False  # all taps of all channels at a time are no matrix: each channel has taps of its own
+
     def cycles(self, entry: LayerPlan) -> int:
         if self.taps is None:
             return self.elements // entry.pe

@@ -81,6 +81,8 @@ def agrees(blocks: list, wires: list[Wires], words_in: int, source: np.ndarray, 
         assert trace.in_cycles.tolist() == [cycle for cycle in witness.in_cycles if cycle <= witness.out_cycles[-1]]
         assert np.stack([trace.fired, trace.starved, trace.blocked, trace.peak_words], axis=1).tolist() == witness.counters[-1]
         assert trace.total_cycles == witness.out_cycles[-1] + 1
+        drained = simulate(blocks, words_in, len(witness.out_words), wires=wires, source=source, sink=sink, drains=True)
+        assert (drained.out_cycles.tolist(), drained.in_cycles.tolist()) == (witness.out_cycles, witness.in_cycles)
     with pytest.raises(SimulationError, match=rf"^the design stops after {len(witness.out_words)} of {len(witness.out_words) + 1} output"
                                               rf" words and takes no more input \({len(witness.in_cycles)} of {words_in} words\); "):
         simulate(blocks, words_in, len(witness.out_words) + 1, wires=wires, source=source, sink=sink)
