@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -65,8 +66,10 @@ def auto_plan(graph: Graph, *, fps: float | None = None, clock_mhz: float = 100.
         target = int(min(clock_mhz * 1e6 / fps, MAX_TARGET))
         least = max(_least_cycles(layer) for layer in found)
         if target < least:
+            rate = clock_mhz * 1e6 / least
+            most = f"{math.floor(rate):,}" if rate >= 1 else f"{rate:g}"
             raise PlanError(f"{fps:g} frames per second at {clock_mhz:g} MHz leave {target} cycles per frame, but the network "
-                            f"takes at least {least}; lower the rate or raise the clock")
+                            f"takes at least {least}; lower the rate to {most} or raise the clock")
     elif fixed:
         target = max(layer.cycles(fixed[layer.name]) for layer in products)
     else:
