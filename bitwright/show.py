@@ -78,7 +78,8 @@ def plan(plan: Plan, console: Console) -> None:
     choices = [key for key in CHOICES if key == "order" or any(key in layer.options for layer in plan.layers.values())]
     table = _table(title, "<layer", "<engine", "pe", "simd", *(f"<{key.replace('_', ' ')}" for key in choices), "fifo depth")
     for name, layer in plan.layers.items():
-        table.add_row(escape(name), layer.engine, str(layer.pe), str(layer.simd or ""), *(layer.options.get(key, "") for key in choices),
+        chosen = [layer.options.get(key, "") for key in choices]
+        table.add_row(escape(name), layer.engine, str(layer.pe), str(layer.simd or ""), *chosen,
                       ", ".join(map(str, layer.fifo_depth)) if layer.fifo_depth else "auto")
     console.print(table)
 

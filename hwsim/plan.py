@@ -176,6 +176,8 @@ def loads(text: str, where: str = "plan") -> Plan:
 
 def check_device(device: object, family: str, where: str) -> None:
     """Raise PlanError unless there is such a device, of that family."""
+    if device not in list(DEVICES):
+        raise PlanError(f"{where}: device is {device!r}, which is not known; choose one of {', '.join(DEVICES)}")
     fitting = [name for name, one in DEVICES.items() if one.family == family]
     if device not in fitting:
         choices = f"choose one of {', '.join(fitting)}" if fitting else "leave it out, or choose the family xilinx or ecp5"
