@@ -183,7 +183,7 @@ def test_a_faster_plan_is_larger_and_a_faster_clock_makes_it_smaller(tfc: Graph)
     ({"fps": 2e8}, "2e+08 frames per second at 100 MHz leave 0 cycles per frame, but the network takes at least 1; lower the rate to 100,000,000 or "
                    "raise the clock"),
     ({"folding": [(1, 1), (1, 1)], "fps": 2e6}, "layer 'fc0' with pe = 1, simd = 1 takes 96 cycles per frame, but 2e+06 frames per second at "
-                                                "100 MHz leave 50; fold it less, or leave out the rate"),
+                                                "100 MHz leave 50; fold it less, or give no rate"),
     ({"folding": [(1, 1)]}, "1 foldings given, but the network has 2 matrix layers (fc0, fc1); give one PE,SIMD for each"),
     ({"folding": [(3, 1), (1, 1)]}, "layer 'fc0': pe = 3 does not divide its 8 outputs; the nearest that do are 2 and 4"),
     ({"folding": [(1, 5), (1, 1)]}, "layer 'fc0': simd = 5 does not divide its 12 inputs; the nearest that do are 4 and 6"),
