@@ -163,11 +163,12 @@ def plan(
     output: Annotated[Path, typer.Option("-o", "--output", metavar="PLAN.toml", help="File to write.")],
     fps: Annotated[float | None, typer.Option("--fps", help="Frames per second wanted.")] = None,
     clock_mhz: Annotated[float, typer.Option("--clock-mhz", help="Clock that the rate is counted at.")] = 100.0,
-    family: Annotated[str, typer.Option("--family", help="FPGA family: xilinx, ecp5 or generic.")] = "xilinx",
+    family: Annotated[str | None, typer.Option(
+        "--family", help="FPGA family: xilinx, ecp5 or generic [default: the device's, or xilinx].")] = None,
     folding: Annotated[str | None, typer.Option(
         "--folding", metavar="PE,SIMD/...", help="Folding of each matrix layer, e.g. 16,49/8,8/8,8/10,8.")] = None,
     device: Annotated[str | None, typer.Option(
-        "--device", help="FPGA that it must fit, e.g. xc7z020 or ecp5-85k; it sets the family.")] = None,
+        "--device", help="FPGA that it must fit, e.g. xc7z020 or ecp5-85k; it must be of the family, if one is given.")] = None,
 ) -> None:
     """Write a plan to start from: which hardware runs each layer, and how parallel.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -20,7 +21,7 @@ DEFAULT_SYNAPSES = 1024
 MAX_TARGET = 2**62
 
 
-def auto_plan(graph: Graph, *, fps: float | None = None, clock_mhz: float = 100.0, family: str = "xilinx",
+def auto_plan(graph: Graph, *, fps: float | None = None, clock_mhz: float = 100.0, family: str | None = None,
               folding: Sequence[tuple[int, int]] | None = None, device: str | None = None) -> Plan:
     """Fold every layer.
 
@@ -30,11 +31,12 @@ def auto_plan(graph: Graph, *, fps: float | None = None, clock_mhz: float = 100.
     fps : float, optional
         Frames per second wanted at `clock_mhz`; without it, the fastest plan of at most 1,024 parallel synapses.
     clock_mhz : float
-    family : str
+    family : str, optional
+        By default that of the device, or ``xilinx``.
     folding : sequence of (pe, simd), optional
         For the `mvu` layers in order; the other layers follow their rate.
     device : str, optional
-        One of `devices.DEVICES`; it decides about the family.  Without a rate and a folding, the fastest plan of the usual
+        One of `devices.DEVICES`.  Without a rate and a folding, the fastest plan of the usual
         targets that fits it.
 
     Raises
@@ -46,8 +48,9 @@ def auto_plan(graph: Graph, *, fps: float | None = None, clock_mhz: float = 100.
     if not 0 < clock_mhz <= MAX_CLOCK_MHZ:
         raise PlanError(f"a clock of {clock_mhz:g} MHz; give one between 0 and {MAX_CLOCK_MHZ}")
     if device is not None:
-        family = DEVICES[device].family if device in DEVICES else family
+        family = family or (DEVICES[device].family if device in DEVICES else "")
         check_device(device, family, "the plan")
+    family = family or FAMILIES[0]
     if family not in FAMILIES:
         raise PlanError(f"the FPGA family is '{family}'; choose one of {', '.join(FAMILIES)}")
     found = collect(graph)
@@ -65,8 +68,15 @@ def auto_plan(graph: Graph, *, fps: float | None = None, clock_mhz: float = 100.
         target = int(min(clock_mhz * 1e6 / fps, MAX_TARGET))
         least = max(_least_cycles(layer) for layer in found)
         if target < least:
+            rate = clock_mhz * 1e6 / least
+            most = f"{math.floor(rate):,}" if rate >= 1 else f"{rate:g}"
             raise PlanError(f"{fps:g} frames per second at {clock_mhz:g} MHz leave {target} cycles per frame, but the network "
-                            f"takes at least {least}; lower the rate or raise the clock")
+                            f"takes at least {least}; lower the rate to {most} or raise the clock")
+        for name, entry in fixed.items():
+            cycles = next(layer for layer in products if layer.name == name).cycles(entry)
+            if cycles > target:
+                raise PlanError(f"layer '{name}' with pe = {entry.pe}, simd = {entry.simd} takes {cycles} cycles per frame, but "
+                                f"{fps:g} frames per second at {clock_mhz:g} MHz leave {target}; fold it less, or give no rate")
     elif fixed:
         target = max(layer.cycles(fixed[layer.name]) for layer in products)
     else:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from intir import Graph
 
-from .dataflow import ALWAYS, MAX_CYCLES, Block, Fifo, SimulationError, Trace, Wires, simulate
+from .dataflow import ALWAYS, MAX_CYCLES, Block, Fifo, Trace, Wires, simulate
 from .dataflow import Fork as ForkBlock
 from .engines.base import Engine, Word
 from .engines.fifo import StreamFifo
@@ -21,13 +21,9 @@ from .engines.width import converters
 from .fit import check_fit
 from .layers import Flow, Layer, collect, source_of
 from .plan import Plan, PlanError, fingerprint
+from .queues import LEAST_DEPTH, SETTLED_FRAMES, check_stops, depth_key, least_depths, per_layer, with_ample_queues
 
 Int64 = NDArray[np.int64]
-
-#: Least queue that lets a word enter and leave in every cycle.
-LEAST_DEPTH = 2
-#: Frames after which a pipeline of blocks has settled.
-SETTLED_FRAMES = 5
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,7 +166,7 @@ def least_design(graph: Graph, plan: Plan) -> Design:
 def ample_design(graph: Graph, plan: Plan) -> Design:
     """The blocks of a network with queues that never fill: for judging foldings and orders."""
     design, _ = _assembled(graph, plan)
-    return _ample(design)
+    return with_ample_queues(design)
 
 
 def make_design(graph: Graph, plan: Plan) -> Design:
@@ -186,12 +182,12 @@ def make_design(graph: Graph, plan: Plan) -> Design:
     design, queues = _assembled(graph, plan)
     check_fit(plan, design.layers, design.resources)  # before the queues are sized, which takes longer
     fixed = {name: depth for name, (_, _, depth) in queues.items() if depth is not None}
-    depths = _least_depths(_ample(design).with_depths(fixed), set(fixed))
-    per_layer: dict[str, list[int]] = {}
-    for name, (layer, _, _) in queues.items():
-        per_layer.setdefault(layer, []).append(depths[name])
-    settled = {name: replace(entry, fifo_depth=tuple(per_layer[name])) for name, entry in plan.layers.items()}
-    plan = replace(plan, layers=settled, input_fifo_depth=tuple(per_layer.get("", ())))
+    ample = with_ample_queues(design)
+    check_stops(ample, queues, fixed)
+    depths = least_depths(ample.with_depths(fixed), set(fixed))
+    listed = per_layer(queues, depths)
+    settled = {name: replace(entry, fifo_depth=tuple(listed[name])) for name, entry in plan.layers.items()}
+    plan = replace(plan, layers=settled, input_fifo_depth=tuple(listed.get("", ())))
     made = replace(design.with_depths(depths), plan=plan)
     check_fit(plan, made.layers, made.resources)
     return made
@@ -287,8 +283,12 @@ def _assembled(graph: Graph, plan: Plan) -> tuple[Design, dict[str, tuple[str, i
     def distribute(flow: Flow, value: str, planned: tuple[int, ...] | None, is_input: bool) -> None:
         who = readers.get(value, [])
         if planned and len(planned) != len(who):
-            where = f"layer '{assembly.layer}'" if assembly.layer else "the plan"
-            raise PlanError(f"{where}: {len(planned)} queue depths are given, but {len(who)} read its output; give one depth each")
+            names = ", ".join(found[place].name if place < len(found) else "the output" for place, _ in who)
+            raise PlanError(f"{depth_key(assembly.layer)} has {len(planned)} depth{'s' * (len(planned) > 1)} for {len(who)} "
+                            f"reader{'s' * (len(who) > 1)} ({names}); give one depth for each")
+        if planned and is_input and len(who) == 1:
+            raise PlanError(f"{depth_key('')} is given, but only layer '{found[who[0][0]].name}' reads the input, which has no "
+                            "queue then; remove that line")
         for reader, (place, branch) in enumerate(zip(who, assembly.branches(flow, len(who)), strict=True)):
             wanted = lanes[place[0]][place[1]] if place[0] < len(found) else branch.word.lanes
             if is_input and len(who) == 1:
@@ -326,47 +326,3 @@ def _led(assembly: _Assembly, flow: Flow, lanes: int, reader: int, planned: tupl
         return flow
 
     return converted(assembly.queue(converted(flow, widest), reader, planned), lanes)
-
-
-def _ample(design: Design) -> Design:
-    return design.with_depths({stage.name: max(LEAST_DEPTH, 2 * stage.rounds) for stage in design.stages
-                               if isinstance(stage.engine, StreamFifo)})
-
-
-def _least_depths(ample: Design, fixed: set[str]) -> dict[str, int]:
-    """Least depths that cost neither rate nor latency, for every queue that the plan leaves open.
-
-    A queue with one word of room more than it ever held is as good as an ample one.  Most need no more than the least, so
-    they are tried together, and in halves where together they cost something; the others one by one, by bisection.
-    """
-    names = [name for name in ample.depths if name not in fixed]
-    if not names:
-        return ample.depths
-    trace = ample.simulate(SETTLED_FRAMES)
-    peaks = {stage.name: int(peak) for stage, peak in zip(ample.stages, trace.peak_words, strict=True)}
-    depths = ample.depths | {name: max(LEAST_DEPTH, min(ample.depths[name], peaks[name] + 1)) for name in names}
-    goal, limit = ample.rate(), trace.total_cycles
-
-    def is_enough(change: dict[str, int]) -> bool:
-        try:
-            return ample.with_depths(depths | change).measured(limit) == goal
-        except SimulationError:  # later than with ample queues, or a join whose other side waits for words that have no room here
-            return False
-
-    def settle(names: list[str]) -> None:
-        shallow = dict.fromkeys(names, LEAST_DEPTH)
-        if is_enough(shallow):
-            depths.update(shallow)
-        elif len(names) > 1:
-            settle(names[:len(names) // 2])
-            settle(names[len(names) // 2:])
-        else:
-            (name,) = names
-            low, high = LEAST_DEPTH + 1, depths[name]
-            while low < high:
-                middle = (low + high) // 2
-                low, high = (low, middle) if is_enough({name: middle}) else (middle + 1, high)
-            depths[name] = high
-
-    settle([name for name in names if depths[name] > LEAST_DEPTH])
-    return depths

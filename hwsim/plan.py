@@ -119,7 +119,8 @@ def dumps(plan: Plan) -> str:
         "# fifo_depth: words in the queue behind the layer (one for each reader); left out, the simulator picks the least that",
         "# costs no cycle.",
         "# weight_memory, window_memory: \"distributed\" (LUTs) or \"block\" (block RAM); left out, synthesis decides.",
-        "# multiplier: \"logic\" or \"dsp\"; left out, products of up to 8 bits are computed in LUTs.",
+        "# multiplier: \"logic\" (LUTs) or \"dsp\"; left out, LUTs where both operands together have up to 8 bits, else DSPs.",
+        "# pe and simd both the greatest: the weights are built into logic; order, weight_memory and multiplier mean nothing then.",
         "",
         f"version = {VERSION}",
         f"network = {_quoted(plan.network)}",
@@ -152,8 +153,10 @@ def loads(text: str, where: str = "plan") -> Plan:
     except (ValueError, RecursionError) as error:  # ValueError: TOMLDecodeError, or an integer of thousands of digits
         raise PlanError(f"{where} is no valid TOML: {error}; mend that line or write a new plan with `bitwright plan`") from None
     _known(data, {"version", "network", "structure", "family", "device", "clock_mhz", "input_fifo_depth", "layers"}, where)
-    if data.get("version") != VERSION:
-        raise PlanError(f"{where} has version {data.get('version')!r}; this bitwright reads version {VERSION}")
+    version = data.get("version")
+    if version != VERSION or type(version) is not int:  # True == 1
+        has = "no version" if version is None else f"version {version!r}"
+        raise PlanError(f"{where} has {has}; this bitwright reads version {VERSION}")
     clock = data.get("clock_mhz", 100.0)
     if isinstance(clock, bool) or not isinstance(clock, (int, float)) or not 0 < clock <= MAX_CLOCK_MHZ:
         raise PlanError(f"{where}: clock_mhz is {clock!r}; give a clock in MHz between 0 and {MAX_CLOCK_MHZ}")
@@ -173,6 +176,8 @@ def loads(text: str, where: str = "plan") -> Plan:
 
 def check_device(device: object, family: str, where: str) -> None:
     """Raise PlanError unless there is such a device, of that family."""
+    if device not in list(DEVICES):
+        raise PlanError(f"{where}: device is {device!r}, which is not known; choose one of {', '.join(DEVICES)}")
     fitting = [name for name, one in DEVICES.items() if one.family == family]
     if device not in fitting:
         choices = f"choose one of {', '.join(fitting)}" if fitting else "leave it out, or choose the family xilinx or ecp5"
@@ -226,15 +231,19 @@ def _count(table: dict[str, Any], key: str, where: str, least: int, needed: bool
     if value is None and not needed:
         return None
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= 2**20:
-        raise PlanError(f"{where}: {key} is {value!r}; give a whole number from {least} to {2**20}")
+        raise PlanError(f"{where}: {key} is {_shown(value)}; give a whole number from {least} to {2**20}")
     return value
 
 
 def _text(table: dict[str, Any], key: str, where: str) -> str:
     value = table.get(key)
     if not isinstance(value, str):
-        raise PlanError(f"{where}: {key} is {value!r}; give it as text in quotes")
+        raise PlanError(f"{where}: {key} is {_shown(value)}; give it as text in quotes")
     return value
+
+
+def _shown(value: object) -> str:
+    return "missing" if value is None else repr(value)
 
 
 def _known(table: dict[str, Any], keys: set[str], where: str) -> None:

@@ -209,5 +209,6 @@ def _cuts(output: Output, row: Sequence[int], bounds: tuple[int, int]) -> Cuts:
 def quick_luts(weights: Int64, x_type: IntType) -> int:
     """LUTs as random weights of these sizes need them, without a search: to rank foldings."""
     distinct = np.unique(normal_columns(weights)[0], axis=1)
-    terms = sum(len(digits(weight)) for weight in map(int, distinct.ravel()))
+    values, counts = np.unique(distinct, return_counts=True)
+    terms = sum(len(digits(weight)) * count for weight, count in zip(values.tolist(), counts.tolist(), strict=True))
     return int(weights.shape[1]) + int(terms * (0.3 if x_type.bits == 1 else 0.45 * (x_type.bits + 3)))

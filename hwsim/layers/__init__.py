@@ -25,8 +25,13 @@ def collect(graph: Graph) -> list[Layer]:
     Raises
     ------
     MappingError
-        If no engine runs a node, or nothing is computed.
+        If no engine runs a node, a node's value is read by none, or nothing is computed.
     """
+    ends = {interface.value for interface in graph.outputs}
+    for node in graph.nodes:
+        if node.output not in ends and not graph.consumers(node.output):  # its stream would have nowhere to go
+            raise MappingError(f"node '{node.name}' ({node.op.kind}) makes '{node.output}', which no node reads and which is no "
+                               "output; remove the node (`GraphBuilder.prune` does)")
     types: dict[str, IntType] = {graph.input.value: graph.values[graph.input.value].type}
     found: list[Layer] = []
     taken: set[str] = set()

@@ -84,7 +84,7 @@ class Layer(ABC):
     pe_counts: ClassVar[str] = "outputs"
     #: Whether the plan gives inputs at a time.
     has_simd: ClassVar[bool] = False
-    #: Which of `plan.CHOICES` its plan may make.
+    #: Which of `plan.CHOICES` its engine has.
     options: ClassVar[frozenset[str]] = frozenset()
     #: Whether the plan may ask for all taps of a window at a time, as `simd`; without it, they come one by one.
     takes_taps: ClassVar[bool] = False
@@ -142,6 +142,11 @@ class Layer(ABC):
         """Elements of its output, as they travel."""
         return plain(self.graph.values[self.value].type)
 
+    @property
+    def has_windows(self) -> bool:
+        """Whether a unit lays out windows for it, so that `window_memory` means something."""
+        return "window_memory" in self.options
+
     def pe_choices(self) -> list[int]:
         """Elements of the output that may be computed at a time, ascending."""
         return divisors(self.shape[-1])
@@ -193,6 +198,9 @@ class Layer(ABC):
         for key in surplus:
             raise PlanError(f"layer '{self.name}': the engine '{self.engine}' has no {key}, but the plan says "
                             f"{getattr(entry, key)!r}; remove that line")
+        if entry.window_memory is not None and not self.has_windows:
+            raise PlanError(f"layer '{self.name}': window_memory is {entry.window_memory!r}, but the layer keeps no rows for "
+                            "windows; remove that line")
 
 
 def _among(layer: str, key: str, value: int | None, choices: list[int], what: str) -> None:

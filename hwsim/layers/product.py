@@ -17,6 +17,9 @@ from ..plan import CHOICES, LayerPlan, PlanError
 from .base import Builder, Flow, Int64, Layer, divisors, makes, plain, sole_reader
 from .taps import Taps
 
+#: More than twice the LUTs of the largest device; the search for the adders of a larger layer takes minutes, for nothing.
+MOST_UNROLLED_LUTS = 500_000
+
 Product = MatMul | Conv2d | ConvTranspose2d | L1MatMul | L1Conv2d
 
 
@@ -92,6 +95,10 @@ class ProductLayer(Layer):
         return Taps(op, (height, width, channels), self.positions, self.x_types[0])
 
     @property
+    def has_windows(self) -> bool:
+        return self.taps is not None
+
+    @property
     def out_type(self) -> IntType:
         # Quantized elements travel in their code, sums as plain two's complement.
         return self.threshold.out if self.threshold is not None else plain(self.graph.values[self.value].type)
@@ -111,6 +118,11 @@ class ProductLayer(Layer):
             raise PlanError(f"layer '{self.name}': simd = {entry.simd}, but what its windows can give at a time is "
                             f"{', '.join(map(str, self.simd_choices()))}; choose one of these")
         super().check(entry)
+        if self.is_unrolled(entry) and (luts := quick_luts(self.weights, self.x_types[0])) > MOST_UNROLLED_LUTS:
+            key, choices = ("pe", self.pe_choices()) if self.outputs > 1 else ("simd", self.simd_choices())
+            raise PlanError(f"layer '{self.name}': pe = {entry.pe}, simd = {entry.simd} builds all {self.weights.size:,} weights "
+                            f"into logic, about {luts:,} LUTs, more than any device has; {key} = {choices[-2]} keeps them in "
+                            "memories")
 
     def lanes(self, entry: LayerPlan) -> int:
         """Channels that it takes at a time."""

@@ -50,6 +50,10 @@ class PoolLayer(Layer):
             return self.x_types[0]
         return plain(self.graph.values[self.value].type)
 
+    @property
+    def has_windows(self) -> bool:
+        return self.windows is not None
+
     def simd_choices(self) -> list[int]:
         return [1, self.taps] if self.windows is not None and self.windows.has_lines else [1]
 

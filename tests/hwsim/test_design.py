@@ -10,17 +10,19 @@ import pytest
 
 import bitwright
 from hwsim.autoplan import auto_plan
-from hwsim.design import LEAST_DEPTH, Design, Stage, ample_design
+from hwsim.design import Design, Stage, ample_design
 from hwsim.engines.fifo import StreamFifo
 from hwsim.engines.linebuffer import LineBuffer
 from hwsim.engines.window import Window
 from hwsim.layers import MappingError, collect, divisors
 from hwsim.plan import Plan, PlanError
+from hwsim.queues import LEAST_DEPTH
 from intir import (
     BIPOLAR,
     Add,
     ArgMax,
     Conv2d,
+    GlobalSumPool,
     Graph,
     GraphBuilder,
     IntType,
@@ -153,7 +155,7 @@ def test_the_wanted_rate_is_reached(fps: float, kind: str, tfc: Graph) -> None:
              "rows": mlp((16, 8, 8), rows=8, head="argmax")}[kind]
     if kind == "rows" and fps == 1e8:
         with pytest.raises(PlanError, match=r"^1e\+08 frames per second at 100 MHz leave 1 cycles per frame, but the network takes at "
-                                            r"least 8; lower the rate or raise the clock$"):
+                                            r"least 8; lower the rate to 12,500,000 or raise the clock$"):
             auto_plan(graph, fps=fps)
     elif kind == "rows" and fps == 2e7:
         with pytest.raises(PlanError, match=r"leave 5 cycles per frame, but the network takes at least 8"):
@@ -176,10 +178,12 @@ def test_a_faster_plan_is_larger_and_a_faster_clock_makes_it_smaller(tfc: Graph)
     ({"fps": 0}, "0 frames per second wanted; give a positive rate"),
     ({"fps": -5.0}, "-5.0 frames per second wanted; give a positive rate"),
     ({"fps": float("nan")}, "nan frames per second wanted; give a positive rate"),
-    ({"fps": float("inf")}, "inf frames per second at 100 MHz leave 0 cycles per frame, but the network takes at least 1; lower the rate or "
+    ({"fps": float("inf")}, "inf frames per second at 100 MHz leave 0 cycles per frame, but the network takes at least 1; lower the rate to 100,000,000 or "
                             "raise the clock"),
-    ({"fps": 2e8}, "2e+08 frames per second at 100 MHz leave 0 cycles per frame, but the network takes at least 1; lower the rate or "
+    ({"fps": 2e8}, "2e+08 frames per second at 100 MHz leave 0 cycles per frame, but the network takes at least 1; lower the rate to 100,000,000 or "
                    "raise the clock"),
+    ({"folding": [(1, 1), (1, 1)], "fps": 2e6}, "layer 'fc0' with pe = 1, simd = 1 takes 96 cycles per frame, but 2e+06 frames per second at "
+                                                "100 MHz leave 50; fold it less, or give no rate"),
     ({"folding": [(1, 1)]}, "1 foldings given, but the network has 2 matrix layers (fc0, fc1); give one PE,SIMD for each"),
     ({"folding": [(3, 1), (1, 1)]}, "layer 'fc0': pe = 3 does not divide its 8 outputs; the nearest that do are 2 and 4"),
     ({"folding": [(1, 5), (1, 1)]}, "layer 'fc0': simd = 5 does not divide its 12 inputs; the nearest that do are 4 and 6"),
@@ -215,7 +219,7 @@ def test_windows_come_from_what_is_smallest_at_the_wanted_rate(cycles: int, line
     """16 x 16 pixels, 256 windows of 9 taps and 8 channels: a window unit takes 2,304 cycles or more, a line buffer 307."""
     weights = np.random.default_rng(0).integers(-4, 4, (3, 3, 8, 8))
     graph = chain(Conv2d(weights, (1, 1), (1, 1), (1, 1, 1, 1), 0, 1), MaxPool2d((3, 3), (2, 2)), shape=(16, 16, 8), kind=unsigned(3))
-    with pytest.raises(PlanError, match="leave 306 cycles per frame, but the network takes at least 307; lower the rate"):
+    with pytest.raises(PlanError, match="leave 306 cycles per frame, but the network takes at least 307; lower the rate to 325,732 or raise the clock"):
         auto_plan(graph, fps=100e6 / 306)
     design = ample_design(graph, auto_plan(graph, fps=100e6 / cycles))
     assert design.rate()[0] <= cycles
@@ -238,7 +242,11 @@ def test_what_no_engine_runs() -> None:
     x = build.input("x", (3, 2, 4), BIPOLAR)
     row = build.node(Slice((0, 0, 0), (1, 2, 4), (1, 1, 1)), x)
     build.output(build.node(Add(), x, row))
+    unread = GraphBuilder("unread")
+    unread.output(unread.node(Threshold(np.zeros((1, 1), np.int64), BIPOLAR), unread.input("y", (4,), signed(4))))
+    unread.node(Reshape((2, 2)), unread.node(MatMul(np.ones((4, 4), np.int64)), "y", name="lost"))
     for graph, start in [
+            (unread.build(), "node 'reshape0' (Reshape) makes 'reshape0', which no node reads and which is no output; remove the node"),
             (deep, "node 'transpose0' (Transpose) moves a tensor of shape (2, 2, 2, 2); hardware moves (rows, columns, channels)"),
             (build.build(), "node 'add0' (Add) joins tensors of shapes (3, 2, 4) and (1, 2, 4); hardware repeats one of them along all"),
             (empty.build(), "graph 'empty' computes nothing: its output is its input; lower a network with layers")]:
@@ -260,8 +268,47 @@ def test_depths_are_given_for_each_reader() -> None:
     assert design.depths["l0_fifo"] == 3
     assert design.depths["l0_fifo1"] == 40
     wrong = replace(plan, layers=plan.layers | {first: replace(plan.layers[first], fifo_depth=(3,))})
-    with pytest.raises(PlanError, match=r"^layer 'matmul0': 1 queue depths are given, but 2 read its output; give one depth each$"):
+    with pytest.raises(PlanError, match=r"^layer 'matmul0': fifo_depth has 1 depth for 2 readers \(matmul1, add0\); give one depth for each$"):
         make_design(graph, wrong)
+
+
+def test_queues_too_shallow_for_a_join() -> None:
+    """The pixels of a shortcut wait for a convolution's rows; with no room for them nothing moves, and the error says which queue."""
+    build = GraphBuilder("shortcut")
+    a = build.node(Threshold(np.arange(3)[None], unsigned(2)), build.input("x", (6, 6, 1), signed(4)), name="a")
+    b = build.node(Conv2d(np.ones((3, 3, 1, 1), np.int64), pads=(1, 1, 1, 1)), a, name="b")
+    build.output(build.node(Add(), a, b, name="sum"))
+    graph = build.build()
+    plan = auto_plan(graph, folding=[(1, 1)])
+    made = make_design(graph, plan)
+    by_reader = made.plan.layers["a"].fifo_depth
+    assert by_reader is not None
+    assert max(by_reader) > LEAST_DEPTH
+    shallow = replace(plan, layers={name: replace(entry, fifo_depth=(2,) * (1 + (name == "a"))) for name, entry in plan.layers.items()})
+    with pytest.raises(PlanError, match=rf"^layer 'a': fifo_depth is \[2, 2\], with which the design stops for ever: a join waits for words "
+                                        rf"that a full queue keeps back; give \[{by_reader[0]}, {by_reader[1]}\], which costs no cycle, or"):
+        make_design(graph, shallow)
+    mended = replace(shallow, layers=shallow.layers | {"a": replace(shallow.layers["a"], fifo_depth=by_reader)})
+    assert make_design(graph, mended).rate() == made.rate()
+
+
+def test_what_a_layer_or_the_input_has_not() -> None:
+    graph = chain(MatMul(np.ones((4, 6), np.int64)), Reshape((2, 3)), GlobalSumPool())
+    plan = auto_plan(graph)
+    for name in plan.layers:
+        wrong = replace(plan, layers=plan.layers | {name: replace(plan.layers[name], window_memory="block")})
+        with pytest.raises(PlanError, match=f"^layer '{name}': window_memory is 'block', but the layer keeps no rows for windows; remove"):
+            make_design(graph, wrong)
+    with pytest.raises(PlanError, match="^the plan: input_fifo_depth is given, but only layer 'matmul0' reads the input, which has no queue"):
+        make_design(graph, replace(plan, input_fifo_depth=(2,)))
+
+
+def test_weights_too_many_to_build_in() -> None:
+    """Said at once: the search for the adders of so many would take minutes."""
+    graph = chain(MatMul(np.random.default_rng(0).integers(-8, 8, (1024, 512))), shape=(1024,), kind=unsigned(4))
+    with pytest.raises(PlanError, match=r"^layer 'matmul0': pe = 512, simd = 1024 builds all 524,288 weights into logic, about [\d,]+ LUTs, more "
+                                        r"than any device has; pe = 256 keeps them in memories$"):
+        auto_plan(graph, folding=[(512, 1024)])
 
 
 def test_equal_plans_make_equal_designs() -> None:

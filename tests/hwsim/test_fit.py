@@ -69,13 +69,17 @@ def test_too_many_block_rams_and_dsps() -> None:
 
 def test_unknown_devices() -> None:
     graph = network(4)
-    with pytest.raises(PlanError, match="the plan: device is 'xc9', which is none of family xilinx; choose one of xc7s50, xc7a35t"):
+    with pytest.raises(PlanError, match="the plan: device is 'xc9', which is not known; choose one of xc7s50, xc7a35t, .*, ecp5-85k$"):
         auto_plan(graph, device="xc9")
+    with pytest.raises(PlanError, match="the plan: device is 'xc7z020', which is none of family ecp5; choose one of ecp5-25k"):
+        auto_plan(graph, device="xc7z020", family="ecp5")
     text = plans.dumps(auto_plan(graph, device="xc7z020"))
     with pytest.raises(PlanError, match="p: device is 'xc7z020', which is none of family ecp5; choose one of ecp5-25k"):
         plans.loads(text.replace('family = "xilinx"', 'family = "ecp5"'), "p")
-    with pytest.raises(PlanError, match="device is 3, which is none of family generic; leave it out, or choose the family xilinx or ecp5"):
-        plans.loads(text.replace('family = "xilinx"', 'family = "generic"').replace('device = "xc7z020"', "device = 3"))
+    with pytest.raises(PlanError, match="device is 'xc7z020', which is none of family generic; leave it out, or choose the family xilinx or ecp5"):
+        plans.loads(text.replace('family = "xilinx"', 'family = "generic"'))
+    with pytest.raises(PlanError, match="device is 3, which is not known; choose one of xc7s50"):
+        plans.loads(text.replace('device = "xc7z020"', "device = 3"))
 
 
 @pytest.mark.parametrize(("memory", "luts", "brams"), [

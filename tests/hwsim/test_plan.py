@@ -45,7 +45,7 @@ def test_file_round_trip(tmp_path: Path) -> None:
 
 
 def test_a_plan_reads_well() -> None:
-    assert TEXT.splitlines()[8:] == [
+    assert TEXT.splitlines()[9:] == [
         "version = 1", 'network = "net"', 'structure = "0123456789abcdef"', 'family = "ecp5"        # xilinx, ecp5, generic',
         "clock_mhz = 250.0", "", '[layers."fc0"]', 'engine = "mvu"', "pe = 2", "simd = 3", 'order = "inputs"', "fifo_depth = 7", "",
         '[layers."top"]', 'engine = "argmax"', "pe = 1"]
@@ -60,7 +60,9 @@ def test_what_may_be_left_out() -> None:
 COUNT = "give a whole number from"
 MISTAKES = [
     ("version = 1", "version = 2", "p has version 2; this bitwright reads version 1"),
-    ("version = 1\n", "", "p has version None; this bitwright reads version 1"),
+    ("version = 1", "version = true", "p has version True; this bitwright reads version 1"),
+    ("version = 1", "version = 1.0", "p has version 1.0; this bitwright reads version 1"),
+    ("version = 1\n", "", "p has no version; this bitwright reads version 1"),
     ("version = 1", "versoin = 1", "p: unknown key 'versoin'; known are clock_mhz, device, family, input_fifo_depth, layers, network, structure, version"),
     ("simd = 3", "smid = 3", "p, layer 'fc0': unknown key 'smid'; known are engine, fifo_depth, multiplier, order, pe, simd, weight_memory, window_memory"),
     ('family = "ecp5"', 'family = "ice40"', "p: family is 'ice40'; choose one of xilinx, ecp5, generic"),
@@ -71,9 +73,9 @@ MISTAKES = [
     ("clock_mhz = 250.0", "clock_mhz = true", "p: clock_mhz is True; give a clock in MHz between 0 and 10000"),
     ("clock_mhz = 250.0", 'clock_mhz = "fast"', "p: clock_mhz is 'fast'; give a clock in MHz between 0 and 10000"),
     ('network = "net"', "network = 7", "p: network is 7; give it as text in quotes"),
-    ('structure = "0123456789abcdef"\n', "", "p: structure is None; give it as text in quotes"),
-    ('engine = "mvu"\n', "", "p, layer 'fc0': engine is None; give it as text in quotes"),
-    ("pe = 2\n", "", f"p, layer 'fc0': pe is None; {COUNT} 1 to 1048576"),
+    ('structure = "0123456789abcdef"\n', "", "p: structure is missing; give it as text in quotes"),
+    ('engine = "mvu"\n', "", "p, layer 'fc0': engine is missing; give it as text in quotes"),
+    ("pe = 2\n", "", f"p, layer 'fc0': pe is missing; {COUNT} 1 to 1048576"),
     ("pe = 2", "pe = 0", f"p, layer 'fc0': pe is 0; {COUNT} 1 to 1048576"),
     ("pe = 2", "pe = -3", f"p, layer 'fc0': pe is -3; {COUNT} 1 to 1048576"),
     ("pe = 2", "pe = 2.0", f"p, layer 'fc0': pe is 2.0; {COUNT} 1 to 1048576"),

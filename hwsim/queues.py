@@ -1,0 +1,104 @@
+"""How deep the queues of a design are: the least that costs no cycle, and what a plan fixes too shallow."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from .dataflow import SimulationError
+from .engines.fifo import StreamFifo
+from .engines.fork import Fork
+from .plan import PlanError
+
+if TYPE_CHECKING:
+    from .design import Design
+
+#: Least queue that lets a word enter and leave in every cycle.
+LEAST_DEPTH = 2
+#: Frames after which a pipeline of blocks has settled.
+SETTLED_FRAMES = 5
+
+#: Queue's stage -> layer, number of the reader, depth that the plan gives.
+Queues = Mapping[str, tuple[str, int, int | None]]
+
+
+def with_ample_queues(design: Design) -> Design:
+    """The same with queues that never fill."""
+    return design.with_depths({stage.name: max(LEAST_DEPTH, 2 * stage.rounds) for stage in design.stages
+                               if isinstance(stage.engine, StreamFifo)})
+
+
+def least_depths(ample: Design, fixed: set[str]) -> dict[str, int]:
+    """Least depths that cost neither rate nor latency, for every queue that the plan leaves open.
+
+    A queue with one word of room more than it ever held is as good as an ample one.  Most need no more than the least, so
+    they are tried together, and in halves where together they cost something; the others one by one, by bisection.
+    """
+    names = [name for name in ample.depths if name not in fixed]
+    if not names:
+        return ample.depths
+    trace = ample.simulate(SETTLED_FRAMES)
+    peaks = {stage.name: int(peak) for stage, peak in zip(ample.stages, trace.peak_words, strict=True)}
+    depths = ample.depths | {name: max(LEAST_DEPTH, min(ample.depths[name], peaks[name] + 1)) for name in names}
+    goal, limit = ample.rate(), trace.total_cycles
+
+    def is_enough(change: dict[str, int]) -> bool:
+        try:
+            return ample.with_depths(depths | change).measured(limit) == goal
+        except SimulationError:  # later than with ample queues, or a join whose other side waits for words that have no room here
+            return False
+
+    def settle(names: list[str]) -> None:
+        shallow = dict.fromkeys(names, LEAST_DEPTH)
+        if is_enough(shallow):
+            depths.update(shallow)
+        elif len(names) > 1:
+            settle(names[:len(names) // 2])
+            settle(names[len(names) // 2:])
+        else:
+            (name,) = names
+            low, high = LEAST_DEPTH + 1, depths[name]
+            while low < high:
+                middle = (low + high) // 2
+                low, high = (low, middle) if is_enough({name: middle}) else (middle + 1, high)
+            depths[name] = high
+
+    settle([name for name in names if depths[name] > LEAST_DEPTH])
+    return depths
+
+
+def per_layer(queues: Queues, depths: Mapping[str, int]) -> dict[str, list[int]]:
+    """The depths of the queues behind each layer, in the order of their readers."""
+    listed: dict[str, list[int]] = {}
+    for name, (layer, _, _) in queues.items():
+        listed.setdefault(layer, []).append(depths[name])
+    return listed
+
+
+def depth_key(layer: str) -> str:
+    """Where a plan gives the depths behind a layer, or behind the input, for errors."""
+    return f"layer '{layer}': fifo_depth" if layer else "the plan: input_fifo_depth"
+
+
+def check_stops(ample: Design, queues: Queues, fixed: dict[str, int]) -> None:
+    """Raise PlanError if the design stops with the queues that the plan fixes, however deep the others are.
+
+    Without a fork there is no join, and nothing ever stops.
+    """
+    def stops(depths: dict[str, int]) -> bool:
+        try:
+            ample.with_depths(depths).simulate(SETTLED_FRAMES)
+        except SimulationError:
+            return True
+        return False
+
+    if not fixed or not any(isinstance(stage.engine, Fork) for stage in ample.stages) or not stops(fixed):
+        return
+    enough = least_depths(ample, set())
+    short = [name for name, depth in fixed.items() if depth < enough[name]]
+    alone = [name for name in short if stops({name: fixed[name]})]
+    layer = queues[(alone or short or list(fixed))[0]][0]
+    listed = per_layer(queues, ample.depths | fixed)[layer], per_layer(queues, enough)[layer]
+    given, needed = (str(one[0] if len(one) == 1 else one) for one in listed)
+    raise PlanError(f"{depth_key(layer)} is {given}, with which the design stops for ever: a join waits for words that a full "
+                    f"queue keeps back; give {needed}, which costs no cycle, or leave the line out")
