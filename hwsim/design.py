@@ -243,6 +243,8 @@ class _Assembly:
     def _add(self, suffix: str, engine: Engine, inputs: list[Flow], words_out: int, outputs: int, rounds: int,
              constants: Mapping[str, Int64] | None = None) -> list[Flow]:
         stem = f"{self.prefix}_{suffix}"
+        for flow, word in zip(inputs, engine.words_in, strict=True):
+            assert flow.word == word, f"{stem} takes {word}, but its stream carries {flow.word}"
         count = self.counts.get(stem, 0)
         self.counts[stem] = count + 1
         made = tuple(range(self.streams, self.streams + outputs))

@@ -64,6 +64,9 @@ def least_depths(ample: Design, fixed: set[str]) -> dict[str, int]:
             depths[name] = high
 
     settle([name for name in names if depths[name] > LEAST_DEPTH])
+    for name in names:  # the first ones were settled while the others were deeper, which now and then takes a word more
+        while depths[name] > LEAST_DEPTH and is_enough({name: depths[name] - 1}):
+            depths[name] -= 1
     return depths
 
 
