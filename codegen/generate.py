@@ -84,8 +84,11 @@ def generate(design: Design, design_hash: str) -> Rtl:
     platform = VerilogPlatform()
     modules: dict[str, str] = {}
     blocks: dict[str, wiring.Component] = {}
+    shared: dict[Engine, str] = {}
     for stage in design.stages:
         name = _module_name(top, stage)
+        if not stage.constants:  # blocks of equal parameters are one module, called as the first of them
+            name = shared.setdefault(stage.engine, name)
         modules[stage.name] = name
         if name not in blocks:
             blocks[name] = _component(stage, f"{top}_{stage.name}")
@@ -108,7 +111,7 @@ def generate(design: Design, design_hash: str) -> Rtl:
 
 
 def _module_name(top: str, stage: Stage) -> str:
-    """Blocks without constants are named by their parameters, so that equal ones share a module."""
+    """Queues and converters are named by their size, so that designs share them, too; others by their stage."""
     engine = stage.engine
     if isinstance(engine, StreamFifo):
         return f"bw_fifo_{engine.word_in.bits}x{engine.depth}"

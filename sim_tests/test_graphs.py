@@ -312,3 +312,14 @@ def test_one_word_less_costs_cycles_on_the_rtl(tmp_path: Path) -> None:
         _, result = co_verify(graph, plan, folder)
         last.append(result.patterns["unstalled"]["last_output_cycle"])
     assert last[1] > last[0]
+
+
+def test_equal_blocks_are_one_module(tmp_path: Path) -> None:
+    n = Net("twice", (5, 5, 4), unsigned(3))
+    v = n.x
+    for _ in range(2):
+        v = n.node(MaxPool2d((3, 3), (1, 1), (1, 1), (1, 1, 1, 1)), v)
+    graph = n.done(v)
+    bundle, _ = co_verify(graph, auto_plan(graph), tmp_path)
+    assert sorted(path.name for path in (bundle.path / "rtl").glob("twice_*.v")) == ["twice_l0_lines.v", "twice_l0_pool.v"]
+    assert (bundle.path / "rtl" / "twice.v").read_text().count("twice_l0_lines ") == 2

@@ -58,7 +58,7 @@ def _failures(row: Row) -> list[str]:
         if row.ii_cycles > BOUND_II_CYCLES:
             found.append(f"{row.name}: initiation interval {row.ii_cycles}, wanted at most {BOUND_II_CYCLES}")
         if row.verilog_seconds > BOUND_GENERATION_SECONDS:
-            found.append(f"{row.name}: {row.verilog_seconds:.0f} s to generate, wanted at most {BOUND_GENERATION_SECONDS:.0f}")
+            found.append(f"{row.name}: Verilog took {row.verilog_seconds:.0f} CPU s, wanted at most {BOUND_GENERATION_SECONDS:.0f}")
     if row.frames and not row.passed:
         found.append(f"{row.name}: {', '.join(f'{count} {fault}' for fault, count in row.faults.items() if count)}")
     return found
@@ -67,8 +67,8 @@ def _failures(row: Row) -> list[str]:
 def _cycles(rows: list[Row]) -> Table:
     table = Table(title="Cycles: predicted by hwsim, counted on the RTL under Verilator")
     table.add_column("network")
-    for column in ("II", "first output", "last output, predicted", "counted", "bits, cycles that differ", "plan s", "Verilog s",
-                   "frames verified", "verify s"):
+    for column in ("II", "first output", "last output, predicted", "counted", "bits, cycles that differ", "plan, CPU s",
+                   "Verilog, CPU s", "frames verified", "verify s"):
         table.add_column(column, justify="right")
     for row in rows:
         differing = f"{row.faults['differing_bits']}, {row.faults['differing_cycles']}" if row.faults else ""
