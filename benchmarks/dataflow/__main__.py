@@ -40,7 +40,9 @@ def main(arguments: list[str] | None = None) -> int:
         with console.status(f"{name}: plan, Verilog, co-verification{', synthesis' if families else ''}"):
             row = measure(name, frames=options.frames, families=families)
         rows.append(row)
-        console.print(f"{name}: {row.description}; {'as predicted' if row.passed else 'NOT as predicted'}", highlight=False)
+        verdict = "not co-verified" if not row.frames else "as predicted" if row.passed else "NOT as predicted"
+        cycles = f"II {row.ii_cycles:,}, first output {row.first_output_cycles:,} cycles"
+        console.print(f"{name}: {row.description}; {cycles}; {verdict}", highlight=False)
         failures += _failures(row)
     console.print(_cycles(rows))
     if families:
