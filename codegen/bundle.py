@@ -142,9 +142,7 @@ def _contents(design: Design, rtl: Rtl, digest: str, samples: NDArray[np.int64])
     by_hand = {f"{rtl.top}.v", "bw_rom.v", "bw_ram.v", "bw_ram_async.v", "bw_add.v"}
     generated = [name for name in rtl.verilog if name not in by_hand]
     report = simulate_report(design)
-    text = {f"rtl/{name}": body for name, body in rtl.verilog.items()}
-    text |= {f"mem/{name}": body for name, body in rtl.memories.items()}
-    text |= {
+    text = rtl.files | {
         f"{rtl.top}.f": "".join(f"rtl/{name}\n" for name in rtl.verilog),
         "lint.vlt": render("lint.vlt.j2", generated=generated),
         f"tb/{rtl.top}_harness.v": render("harness.v.j2", top=rtl.top, s=rtl.s_axis, m=rtl.m_axis),

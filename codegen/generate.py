@@ -70,6 +70,12 @@ class Rtl:
     s_axis: AxiPort
     m_axis: AxiPort
 
+    @property
+    def files(self) -> dict[str, str]:
+        """Verilog and memories where a bundle has them, from where tools read them: relative path -> text."""
+        return {f"rtl/{name}": text for name, text in self.verilog.items()} \
+            | {f"mem/{name}": text for name, text in self.memories.items()}
+
 
 def generate(design: Design, design_hash: str) -> Rtl:
     """The Verilog of a design.

@@ -75,7 +75,7 @@ def auto_plan(graph: Graph, *, fps: float | None = None, clock_mhz: float = 100.
         for name, entry in fixed.items():
             cycles = next(layer for layer in products if layer.name == name).cycles(entry)
             if cycles > target:
-                raise PlanError(f"layer '{name}' with pe = {entry.pe}, simd = {entry.simd} takes {cycles} cycles per frame, but "
+                raise PlanError(f"layer '{name}' with {entry.folding} takes {cycles} cycles per frame, but "
                                 f"{fps:g} frames per second at {clock_mhz:g} MHz leave {target}; fold it less, or give no rate")
     elif fixed:
         target = max(layer.cycles(fixed[layer.name]) for layer in products)

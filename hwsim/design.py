@@ -134,15 +134,15 @@ class Design:
 
     def rate(self) -> tuple[int, int]:
         """(initiation interval, first-output latency) in cycles, once settled, without stalls."""
-        return self._rate
+        return self.rate_of(self.settled)
 
     @cached_property
-    def _rate(self) -> tuple[int, int]:
-        return self.measured()
+    def settled(self) -> Trace:
+        """Frames back to back without stalls, as many as it takes to settle.  Raises SimulationError."""
+        return self.simulate(SETTLED_FRAMES)
 
-    def measured(self, limit_cycles: int = MAX_CYCLES) -> tuple[int, int]:
-        """`rate`, with a SimulationError where it takes more cycles than `limit_cycles`."""
-        trace = self.simulate(SETTLED_FRAMES, limit_cycles=limit_cycles)
+    def rate_of(self, trace: Trace) -> tuple[int, int]:
+        """`rate`, as a simulation of at least two frames without stalls shows it."""
         ends = trace.out_cycles[self.words_out - 1::self.words_out]
         return int(ends[-1] - ends[-2]), int(trace.out_cycles[0] - trace.in_cycles[0])
 
@@ -183,8 +183,9 @@ def make_design(graph: Graph, plan: Plan) -> Design:
     check_fit(plan, design.layers, design.resources)  # before the queues are sized, which takes longer
     fixed = {name: depth for name, (_, _, depth) in queues.items() if depth is not None}
     ample = with_ample_queues(design)
-    check_stops(ample, queues, fixed)
-    depths = least_depths(ample.with_depths(fixed), set(fixed))
+    bounded = ample.with_depths(fixed)
+    check_stops(ample, bounded, queues, fixed)
+    depths = least_depths(bounded, set(fixed))
     listed = per_layer(queues, depths)
     settled = {name: replace(entry, fifo_depth=tuple(listed[name])) for name, entry in plan.layers.items()}
     plan = replace(plan, layers=settled, input_fifo_depth=tuple(listed.get("", ())))

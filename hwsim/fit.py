@@ -28,15 +28,14 @@ def check_fit(plan: Plan, layers: Sequence[Layer], per_layer: Mapping[str, Resou
         if need <= room:
             continue
         layer = max(layers, key=lambda one: getattr(per_layer[one.name], key))
-        entry = plan.layers[layer.name]
-        folding = f"pe = {entry.pe}" + (f", simd = {entry.simd}" if entry.simd else "")
         unit = " of six inputs" if key == "luts" and device.family != "xilinx" else ""
         advice = _advice(plan, layer, key, need - room)
         larger = [one for one in DEVICES.values() if one.family == device.family and fits(taken, one)]
         if larger:
             advice.append(f"choose the device {min(larger, key=lambda one: one.luts).name}")
         raise PlanError(f"the design needs about {need:,} {name}{unit}, but {device.name} has room for {room:,}; layer "
-                        f"'{layer.name}' takes the most, {getattr(per_layer[layer.name], key):,} with {folding}: "
+                        f"'{layer.name}' takes the most, {getattr(per_layer[layer.name], key):,} with "
+                        f"{plan.layers[layer.name].folding}: "
                         f"{', or '.join(advice) or 'plan a lower rate, so that every layer folds more'}")
 
 
@@ -51,5 +50,4 @@ def _advice(plan: Plan, layer: Layer, key: str, excess: int) -> list[str]:
     if key != "luts" or not smaller:
         return []
     best = min(smaller, key=layer.cycles)
-    simd = f", simd = {best.simd}" if best.simd else ""
-    return [f"it fits with pe = {best.pe}{simd}, {layer.cycles(best):,} cycles a frame instead of {layer.cycles(entry):,}"]
+    return [f"it fits with {best.folding}, {layer.cycles(best):,} cycles a frame instead of {layer.cycles(entry):,}"]

@@ -65,6 +65,11 @@ class LayerPlan:
     multiplier: str | None = None
 
     @property
+    def folding(self) -> str:
+        """As the plan has it, for errors."""
+        return f"pe = {self.pe}" + (f", simd = {self.simd}" if self.simd else "")
+
+    @property
     def options(self) -> dict[str, str]:
         """The words that choose between realisations, where they are given."""
         return {key: value for key in CHOICES if (value := getattr(self, key)) is not None}

@@ -37,14 +37,15 @@ def least_depths(ample: Design, fixed: set[str]) -> dict[str, int]:
     names = [name for name in ample.depths if name not in fixed]
     if not names:
         return ample.depths
-    trace = ample.simulate(SETTLED_FRAMES)
+    trace = ample.settled
     peaks = {stage.name: int(peak) for stage, peak in zip(ample.stages, trace.peak_words, strict=True)}
     depths = ample.depths | {name: max(LEAST_DEPTH, min(ample.depths[name], peaks[name] + 1)) for name in names}
     goal, limit = ample.rate(), trace.total_cycles
 
     def is_enough(change: dict[str, int]) -> bool:
         try:
-            return ample.with_depths(depths | change).measured(limit) == goal
+            tried = ample.with_depths(depths | change)
+            return tried.rate_of(tried.simulate(SETTLED_FRAMES, limit_cycles=limit)) == goal
         except SimulationError:  # later than with ample queues, or a join whose other side waits for words that have no room here
             return False
 
@@ -83,23 +84,23 @@ def depth_key(layer: str) -> str:
     return f"layer '{layer}': fifo_depth" if layer else "the plan: input_fifo_depth"
 
 
-def check_stops(ample: Design, queues: Queues, fixed: dict[str, int]) -> None:
-    """Raise PlanError if the design stops with the queues that the plan fixes, however deep the others are.
+def check_stops(ample: Design, bounded: Design, queues: Queues, fixed: dict[str, int]) -> None:
+    """Raise PlanError if the design stops with the queues that the plan fixes (`bounded`), however deep the others are.
 
     Without a fork there is no join, and nothing ever stops.
     """
-    def stops(depths: dict[str, int]) -> bool:
+    def stops(design: Design) -> bool:
         try:
-            ample.with_depths(depths).simulate(SETTLED_FRAMES)
+            design.settled  # noqa: B018 - the simulation is kept for whoever asks next
         except SimulationError:
             return True
         return False
 
-    if not fixed or not any(isinstance(stage.engine, Fork) for stage in ample.stages) or not stops(fixed):
+    if not fixed or not any(isinstance(stage.engine, Fork) for stage in ample.stages) or not stops(bounded):
         return
     enough = least_depths(ample, set())
     short = [name for name, depth in fixed.items() if depth < enough[name]]
-    alone = [name for name in short if stops({name: fixed[name]})]
+    alone = [name for name in short if stops(ample.with_depths({name: fixed[name]}))]
     layer = queues[(alone or short or list(fixed))[0]][0]
     listed = per_layer(queues, ample.depths | fixed)[layer], per_layer(queues, enough)[layer]
     given, needed = (str(one[0] if len(one) == 1 else one) for one in listed)

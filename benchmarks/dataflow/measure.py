@@ -9,9 +9,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 import codegen.bundle
 from codegen.cosim import FAULTS, verify
 from codegen.errors import ToolError
@@ -113,7 +110,7 @@ def measure(name: str, *, frames: int, families: Iterable[str]) -> Row:
         row.verilog_seconds = cpu_seconds() - started
         if frames:
             started = time.monotonic()
-            result = verify(bundle.path, x=_frames(name, graph, frames))
+            result = verify(bundle.path, x=network.frames(graph, frames))
             row.verify_seconds, row.frames = time.monotonic() - started, 4 * frames
             row.faults = {fault: result.total(fault) for fault in FAULTS}
             unstalled = result.patterns["unstalled"]
@@ -124,15 +121,9 @@ def measure(name: str, *, frames: int, families: Iterable[str]) -> Row:
     return row
 
 
-def _frames(name: str, graph: Graph, count: int) -> NDArray[np.int64]:
-    return NETWORKS[name].frames(graph, count)
-
-
 def _cells(design: Design, family: str) -> SynthResult | str:
     rtl = generate(design, "benchmark")
-    files = {f"rtl/{file}": text for file, text in rtl.verilog.items()}
-    files |= {f"mem/{file}": text for file, text in rtl.memories.items()}
     try:
-        return synthesize(files, rtl.top, family, SYNTHESIS_SECONDS)
+        return synthesize(rtl.files, rtl.top, family, SYNTHESIS_SECONDS)
     except ToolError as error:
         return str(error)

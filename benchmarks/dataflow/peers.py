@@ -277,10 +277,8 @@ def ours(graph: Graph, network: str, cycles: int, *, timeout_seconds: float = TI
     ii, latency = design.rate()
     row = PeerResult("bitwright", hwsim.__version__, network, ii, "equal to the RTL's, see sim_tests", note=f"latency {latency:,}",
                      seconds_to_verilog=time.monotonic() - started, lines=sum(text.count("\n") for text in rtl.verilog.values()))
-    files = {f"rtl/{name}": text for name, text in rtl.verilog.items()}
-    files |= {f"mem/{name}": text for name, text in rtl.memories.items()}
     try:
-        cells = synthesize(files, rtl.top, FAMILY, timeout_seconds)
+        cells = synthesize(rtl.files, rtl.top, FAMILY, timeout_seconds)
     except ToolError as error:
         return replace(row, note=f"{row.note}; {error}")
     return replace(row, luts=cells.luts, ffs=cells.ffs, bram18=cells.bram18s, dsps=cells.dsps)

@@ -28,10 +28,8 @@ BOUND_LUTS, BOUND_II_CYCLES, SUM_OF_LAYERS_CYCLES = 5000, 64, 200
 def synthesized(design: Design, family: str) -> tuple[SynthResult, float]:
     """Cells of the whole accelerator, and the seconds that Yosys took."""
     rtl = generate(design, "benchmark")
-    files = {f"rtl/{name}": text for name, text in rtl.verilog.items()}
-    files |= {f"mem/{name}": text for name, text in rtl.memories.items()}
     started = time.monotonic()
-    return synthesize(files, rtl.top, family), time.monotonic() - started
+    return synthesize(rtl.files, rtl.top, family), time.monotonic() - started
 
 
 def main() -> int:

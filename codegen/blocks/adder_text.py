@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from hwsim.engines.adder_graph import Add, Count
-from hwsim.engines.popcount import PopcountTree
 from hwsim.engines.unrolled import Unrolled
 
 from ..platform import VerilogPlatform
@@ -41,7 +40,7 @@ def adder_module(p: Unrolled, name: str, platform: VerilogPlatform) -> str:
     for number, node in enumerate(graph.nodes, graph.inputs):
         stage, bits = home[number], graph.bits(number)
         if isinstance(node, Count):
-            tree = PopcountTree(len(node.bits), pairs=None, family=graph.family)
+            tree = node.tree(graph.family)
             module = module_name(tree)
             if module not in platform.blocks:
                 platform.blocks[module] = Popcount(tree)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
+from examples.digits import load_weights
 from quant.data import CLASSES
 
 WEIGHTS: Final = Path(__file__).with_name("digits_cnn.npz")
@@ -69,14 +69,6 @@ class Residual(nn.Module):
         return total
 
 
-def save_weights(network: DigitsCnn, path: Path) -> None:
-    """Write all parameters and statistics as a `.npz` of float32 arrays (and integer counters)."""
-    np.savez(path, **{name: value.numpy() for name, value in network.state_dict().items()})
-
-
 def trained(path: Path = WEIGHTS) -> DigitsCnn:
     """The trained network in evaluation mode, from a file that `save_weights` wrote."""
-    network = DigitsCnn()
-    with np.load(path, allow_pickle=False) as arrays:
-        network.load_state_dict({name: torch.from_numpy(arrays[name]) for name in arrays.files})
-    return network.eval()
+    return load_weights(DigitsCnn(), path)

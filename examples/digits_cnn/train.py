@@ -15,11 +15,11 @@ import onnxruntime
 import torch
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from examples.digits import Recipe, accuracy_percent, as_input, evaluate, train
+from examples.digits import Recipe, accuracy_percent, as_input, evaluate, save_weights, train
 from quant.data import IMAGE_SIDE_PIXELS, mnist_digits
 from quant.nn import export_qonnx
 
-from .model import FLOAT_ONNX, WEIGHTS, ConvNorm, DigitsCnn, save_weights
+from .model import FLOAT_ONNX, WEIGHTS, ConvNorm, DigitsCnn
 
 
 def folded(network: DigitsCnn) -> DigitsCnn:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-import numpy as np
-import torch
 from torch import Tensor, nn
 
+from examples.digits import load_weights
 from quant.data import CLASSES
 from quant.nn import quantize
 
@@ -35,17 +34,9 @@ class LeNet(nn.Sequential):
             nn.Flatten(), nn.Linear(16 * 5 * 5, 120), nn.ReLU(), nn.Linear(120, 84), nn.ReLU(), nn.Linear(84, CLASSES))
 
 
-def save_weights(network: LeNet, path: Path) -> None:
-    """Write all parameters as a `.npz` of float32 arrays."""
-    np.savez(path, **{name: value.numpy() for name, value in network.state_dict().items()})
-
-
 def trained(path: Path = WEIGHTS) -> LeNet:
     """The trained float network in evaluation mode, from a file that `save_weights` wrote."""
-    network = LeNet()
-    with np.load(path, allow_pickle=False) as arrays:
-        network.load_state_dict({name: torch.from_numpy(arrays[name]) for name in arrays.files})
-    return network.eval()
+    return load_weights(LeNet(), path)
 
 
 def int8(network: LeNet, images: Tensor) -> nn.Module:

@@ -13,11 +13,11 @@ from typing import Final
 import torch
 from torch import nn
 
-from examples.digits import Recipe, accuracy_percent, as_input, evaluate, train
+from examples.digits import Recipe, accuracy_percent, as_input, evaluate, save_weights, train
 from quant.data import mnist_digits
 from quant.nn import LSQ, export_qonnx
 
-from .model import CALIBRATION_DIGITS, HERE, INT8, W4A4, WEIGHTS, LeNet, int8, save_weights, w4a4
+from .model import CALIBRATION_DIGITS, HERE, INT8, W4A4, WEIGHTS, LeNet, int8, w4a4
 
 #: Of the float training; the fine-tuning takes half the epochs and a fifth of the rate.
 RECIPE: Final = Recipe(epochs=40, peak_learning_rate=0.005)

@@ -25,6 +25,11 @@ Int64 = NDArray[np.int64]
 SHORT_COUNT = 6
 
 
+def width(bounds: tuple[int, int]) -> int:
+    """Bits of values between two bounds, at least 1."""
+    return max(1, bounds[1].bit_length())
+
+
 class Add(NamedTuple):
     """``(a << a_shift) + ((~b if flip else b) << b_shift)``; one of the shifts is 0."""
 
@@ -50,6 +55,10 @@ class Count(NamedTuple):
     def operands(self) -> tuple[int, ...]:
         """The values that it reads."""
         return self.bits
+
+    def tree(self, family: str) -> PopcountTree:
+        """Its counter."""
+        return PopcountTree(len(self.bits), pairs=None, family=family)
 
 
 Node = Add | Count
@@ -99,7 +108,7 @@ class AdderGraph:
 
     def bits(self, value: int) -> int:
         """Width of a value."""
-        return max(1, self.ranges[value][1].bit_length())
+        return width(self.ranges[value])
 
     @cached_property
     def levels(self) -> tuple[int, ...]:
@@ -143,7 +152,7 @@ def node_range(node: Node, ranges: Sequence[tuple[int, int]]) -> tuple[int, int]
         return 0, len(node.bits)
     (a_lo, a_hi), (b_lo, b_hi) = ranges[node.a], ranges[node.b]
     if node.flip:
-        mask = (1 << max(1, b_hi.bit_length())) - 1
+        mask = (1 << width((b_lo, b_hi))) - 1
         b_lo, b_hi = mask - b_hi, mask - b_lo
     return (a_lo << node.a_shift) + (b_lo << node.b_shift), (a_hi << node.a_shift) + (b_hi << node.b_shift)
 
@@ -171,6 +180,6 @@ def add_luts(a_bits: int, b_bits: int, a_shift: int, b_shift: int, flip: bool) -
 def node_luts(node: Node, ranges: Sequence[tuple[int, int]], family: str) -> int:
     """LUTs of a node, from the ranges of the values that it reads."""
     if isinstance(node, Count):
-        return PopcountTree(len(node.bits), pairs=None, family=family).luts
-    a_bits, b_bits = (max(1, ranges[value][1].bit_length()) for value in node.operands)
+        return node.tree(family).luts
+    a_bits, b_bits = (width(ranges[value]) for value in node.operands)
     return add_luts(a_bits, b_bits, node.a_shift, node.b_shift, node.flip)

@@ -20,7 +20,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from .adder_graph import Add, AdderGraph, Count, Int64, Node, Output, add_luts, node_level, node_range
+from .adder_graph import Add, AdderGraph, Count, Int64, Node, Output, add_luts, node_level, node_range, width
 
 #: Columns in a group; where rows are alike in none, all columns are taken together.
 GROUPS = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12)
@@ -49,7 +49,7 @@ class Builder:
 
     def bits(self, value: int) -> int:
         """Width of a value."""
-        return max(1, self.ranges[value][1].bit_length())
+        return width(self.ranges[value])
 
     def add(self, one: Term, two: Term) -> Term:
         """The sum of two terms."""

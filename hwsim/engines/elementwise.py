@@ -16,7 +16,8 @@ from intir import IntType
 
 from ..schedule import Schedule
 from .base import Actions, Engine, Word
-from .memories import LOGIC_PRODUCT_BITS, Memory
+from .memories import Memory
+from .multipliers import product_dsps, product_luts
 
 
 @dataclass(frozen=True)
@@ -216,19 +217,3 @@ class Lookup(Elementwise):
     @property
     def logic_luts(self) -> int:
         return 4
-
-
-def product_dsps(x: IntType, w: IntType) -> int:
-    """DSPs of a multiplier: of 25 x 18 bits each, where the product is wide; none by one constant."""
-    if w.levels == 1 or x.bits + w.bits <= LOGIC_PRODUCT_BITS:
-        return 0
-    wide, narrow = max(x.bits, w.bits), min(x.bits, w.bits)
-    return -(-wide // 25) * -(-narrow // 18)
-
-
-def product_luts(x: IntType, w: IntType) -> int:
-    """LUTs of a multiplier in logic; by one constant, of about the adders for its nonzero signed digits."""
-    if w.levels > 1:
-        return 0 if product_dsps(x, w) else x.bits * w.bits
-    digits = ((3 * abs(w.lo)) ^ abs(w.lo)).bit_count()
-    return max(0, digits - 1) * (x.bits + w.bits // 2)

@@ -12,8 +12,8 @@ from intir import IntType
 
 from ..schedule import Schedule
 from .base import Actions, Engine, Word
-from .elementwise import product_luts
-from .memories import LOGIC_PRODUCT_BITS, Memory
+from .memories import Memory
+from .multipliers import product_dsps, product_luts
 
 #: What an `Arithmetic` computes of its inputs a and b; "rsub" is b - a.
 OPERATIONS = ("add", "sub", "rsub", "mul")
@@ -94,11 +94,11 @@ class Arithmetic(Engine):
 
     @property
     def dsps(self) -> int:
-        return self.lanes * (self.operation == "mul" and self.a_type.bits + self.b_type.bits > LOGIC_PRODUCT_BITS)
+        return self.lanes * product_dsps(self.a_type, self.b_type) if self.operation == "mul" else 0
 
     @property
     def logic_luts(self) -> int:
-        one = 0 if self.dsps else product_luts(self.a_type, self.b_type) if self.operation == "mul" else self.out_type.bits
+        one = product_luts(self.a_type, self.b_type) if self.operation == "mul" else self.out_type.bits
         held = 0 if self.repeat == "none" else self.words_in[1].bits
         return self.lanes * one + held + 4
 

@@ -22,7 +22,7 @@ from intir import IntType
 from ..schedule import Schedule
 from .base import Actions, Engine, Word
 from .memories import STYLES, Memory
-from .window import Pair, WindowError, output_size, transposed_size
+from .window import Pair, WindowError, output_size, padded_type, transposed_size
 
 #: Longest delay made of registers; longer ones are memories.
 MOST_REGISTERS = 2
@@ -90,7 +90,7 @@ class LineBuffer(Engine):
     pad_value : int
         What lies outside of the frame and between its rows.
     memory : str
-        Where the rows are kept: one of `window.STYLES`.
+        Where the rows are kept: one of `memories.STYLES`.
 
     Raises
     ------
@@ -192,8 +192,7 @@ class LineBuffer(Engine):
     @cached_property
     def kept_type(self) -> IntType:
         """Elements in the memories, padding among them."""
-        value = IntType(self.pad_value, self.pad_value)
-        return self.type.union(value) if self.has_pads and not self.type.contains(value) else self.type
+        return padded_type(self.type, self.pad_value) if self.has_pads else self.type
 
     @property
     def has_pads(self) -> bool:

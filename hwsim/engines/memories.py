@@ -16,8 +16,6 @@ SHAPES = ((512, 36), (1024, 18), (2048, 9), (4096, 4), (8192, 2), (16384, 1))
 BLOCK_COST_LUTS = 129
 #: Largest memory of more than 64 words that it makes of LUT RAM.
 MOST_LUTRAM_BITS = 2048
-#: Products wider than this, both operands together, go into DSPs (as Yosys does).
-LOGIC_PRODUCT_BITS = 8
 
 
 @dataclass(frozen=True)

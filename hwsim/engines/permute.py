@@ -8,44 +8,31 @@ from typing import ClassVar
 
 import numpy as np
 
-from intir import IntType
-
 from ..schedule import Buffer, Schedule
-from .base import Actions, Engine, Word
+from .base import Actions, Passing
 from .memories import Memory
 
 
 @dataclass(frozen=True)
-class Permute(Engine):
+class Permute(Passing):
     """Parameters of one permutation.
 
     Parameters
     ----------
+    lanes, type
+        Of the words; `lanes` divides the number of channels.
     order : tuple of int
         Channel c of the output is channel ``order[c]`` of the input.
-    lanes : int
-        Channels a word; divides their number.
-    type : IntType
     """
 
     kind: ClassVar[str] = "permute"
 
     order: tuple[int, ...]
-    lanes: int
-    type: IntType
 
     @property
     def folds(self) -> int:
         """Words per pixel."""
         return len(self.order) // self.lanes
-
-    @property
-    def word_in(self) -> Word:
-        return Word(self.lanes, self.type)
-
-    @property
-    def word_out(self) -> Word:
-        return Word(self.lanes, self.type)
 
     @cached_property
     def sources(self) -> tuple[tuple[int, ...], ...]:

@@ -31,12 +31,19 @@ from numpy.typing import NDArray
 
 from intir import BIPOLAR, TERNARY, IntType, unsigned
 
-from .memories import LOGIC_PRODUCT_BITS
+from .multipliers import LOGIC_PRODUCT_BITS
 from .popcount import PopcountTree
 
 _SIGNS = (BIPOLAR, TERNARY, unsigned(1))
 #: Where products are computed: in LUTs, in DSPs where synthesis finds them worth it, or whichever suits the operands.
 MULTIPLIERS = ("auto", "logic", "dsp")
+
+
+def origin(kind: IntType) -> int:
+    """The number whose unsigned code is 0, two's complement being moved up by half its range."""
+    if kind.is_coded:
+        return kind.lo
+    return -(1 << kind.bits - 1) if kind.signed else 0
 
 
 @dataclass(frozen=True)
@@ -117,9 +124,7 @@ class Products:
     @property
     def x_origin(self) -> int:
         """The number whose unsigned code is 0 (``planes``)."""
-        if self.x_type.is_coded:
-            return self.x_type.lo
-        return -(1 << self.x_type.bits - 1) if self.x_type.signed else 0
+        return origin(self.x_type)
 
     def start(self, weights: NDArray[np.int64]) -> NDArray[np.int64]:
         """What the accumulator of each output starts with, for weights (..., N): int64 (N,)."""

@@ -16,9 +16,10 @@ import numpy as np
 from intir import IntType
 
 from ..schedule import Schedule
-from .adder_graph import AdderGraph, Int64, Output
+from .adder_graph import AdderGraph, Int64, Output, width
 from .adder_search import adder_graph, digits, normal_columns
 from .base import Actions, Engine, Word
+from .products import origin
 
 #: Adders between registers.
 LEVELS_PER_STAGE = 3
@@ -150,13 +151,6 @@ class Unrolled(Engine):
         return self.graph.node_luts + turned + sum(results) + 4
 
 
-def origin(kind: IntType) -> int:
-    """The number whose unsigned code is 0."""
-    if kind.is_coded:
-        return kind.lo
-    return -(1 << kind.bits - 1) if kind.signed else 0
-
-
 def unrolled(weights: Int64, x_type: IntType, out_type: IntType, rows: Int64 | None = None, family: str = "xilinx",
              levels_per_stage: int = LEVELS_PER_STAGE) -> Unrolled:
     """The unit for a matrix.
@@ -201,7 +195,7 @@ def _cuts(output: Output, row: Sequence[int], bounds: tuple[int, int]) -> Cuts:
     if cuts.shift is not None and sum(lo < cut <= hi for cut in cuts.cuts) > MAX_COMPARED:
         return cuts
     # Out of reach: always, or never.
-    always, never = 0, 1 << max(1, hi.bit_length())
+    always, never = 0, 1 << width(bounds)
     return Cuts(tuple(always if cut <= lo else never if cut > hi else cut for cut in cuts.cuts), cuts.negative)
 
 

@@ -238,8 +238,7 @@ class Window(Engine):
     @property
     def word_out(self) -> Word:
         """Of the input's type, or the least that holds the pad value, too, where there is padding."""
-        value = IntType(self.pad_value, self.pad_value)
-        return Word(self.lanes, self.type.union(value) if self.has_pads and not self.type.contains(value) else self.type)
+        return Word(self.lanes, padded_type(self.type, self.pad_value) if self.has_pads else self.type)
 
     @cached_property
     def gather(self) -> Int64:
@@ -321,6 +320,12 @@ class Window(Engine):
             control += address
         pads = self.lanes * (self.word_out != self.word_in)
         return control + pads
+
+
+def padded_type(kind: IntType, value: int) -> IntType:
+    """The type itself if it has the pad value, else the least that holds both."""
+    pad = IntType(value, value)
+    return kind if kind.contains(pad) else kind.union(pad)
 
 
 def output_size(frame: Pair, kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int], pads: Sequence[int]) -> Pair:

@@ -155,6 +155,10 @@ class Layer(ABC):
         """Inputs that may be summed at a time, ascending."""
         return [1]
 
+    def is_lined(self, entry: LayerPlan) -> bool:
+        """Whether a line buffer gives it all taps of some channels at a time."""
+        return self.takes_taps and (entry.simd or 1) > 1
+
     def cycles(self, entry: LayerPlan) -> int:
         """Least clock cycles per frame of a folding."""
         return self.elements // entry.pe

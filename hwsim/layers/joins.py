@@ -121,7 +121,7 @@ class PermuteLayer(Layer):
     def build(self, builder: Builder, entry: LayerPlan, flows: list[Flow]) -> Flow:
         op = self.nodes[0].op
         assert isinstance(op, ChannelPermute)  # `permute` makes no others
-        engine = Permute(tuple(int(channel) for channel in op.order), entry.pe, flows[0].word.type)
+        engine = Permute(entry.pe, flows[0].word.type, tuple(int(channel) for channel in op.order))
         return builder.block("permute", engine, flows, self.elements // entry.pe, self.positions)
 
 

@@ -130,7 +130,6 @@ class ProductLayer(Layer):
         return entry.simd // self.taps.count if self.taps is not None and self.is_lined(entry) else entry.simd
 
     def is_lined(self, entry: LayerPlan) -> bool:
-        """Whether a line buffer gives it all taps of some channels at a time."""
         assert entry.simd is not None
         return self.taps is not None and (self.channels // self.groups) % entry.simd != 0
 
@@ -234,13 +233,13 @@ class DepthwiseLayer(ProductLayer):
         return divisors(self.outputs)
 
     def simd_choices(self) -> list[int]:
-        return [1, self.inputs] if self.taps is not None and self.taps.has_lines else [1]
+        return [1] if self.taps is None else self.taps.taps_choices
 
     def lanes(self, entry: LayerPlan) -> int:
         return entry.pe
 
     def is_lined(self, entry: LayerPlan) -> bool:
-        return (entry.simd or 1) > 1
+        return Layer.is_lined(self, entry)
 
     def is_unrolled(self, entry: LayerPlan) -> bool:
         return False  # all taps of all channels at a time are no matrix: each channel has taps of its own
@@ -248,11 +247,10 @@ class DepthwiseLayer(ProductLayer):
     def cycles(self, entry: LayerPlan) -> int:
         if self.taps is None:
             return self.elements // entry.pe
-        return self.taps.line(entry.pe).paced_cycles(1, 1, 1) if self.is_lined(entry) else self.taps.window_cycles(entry.pe)
+        return self.taps.cycles(entry.pe, self.is_lined(entry))
 
     def windowed(self, taps: Taps, builder: Builder, entry: LayerPlan, flow: Flow) -> Flow:
-        groups = None if self.is_lined(entry) else self.channels // entry.pe
-        return taps.laid_out(builder, flow, groups, entry.window_memory)
+        return taps.by_channel(builder, flow, self.is_lined(entry), entry.window_memory)
 
     def ordered_weights(self, entry: LayerPlan) -> Int64:
         """(taps, channels)."""

@@ -77,6 +77,15 @@ class Taps:
         height, width, channels = self.frame
         return max(self.positions * self.count, height * width) * channels // lanes
 
+    @property
+    def taps_choices(self) -> list[int]:
+        """Taps at a time for a unit that keeps channels apart."""
+        return [1, self.count] if self.has_lines else [1]
+
+    def cycles(self, lanes: int, lined: bool) -> int:
+        """Least cycles a frame in front of a unit that takes a word in every cycle."""
+        return self.line(lanes).paced_cycles(1, 1, 1) if lined else self.window_cycles(lanes)
+
     def luts(self, lanes: int, lined: bool) -> int:
         """Estimated LUTs of either unit; without making a window unit, which takes time for large frames."""
         if lined:
@@ -92,6 +101,10 @@ class Taps:
         if groups is None:
             return builder.block("lines", self.line(flow.word.lanes, memory), [flow], words, 1)
         return builder.block("window", self.window(flow.word.lanes, groups, memory), [flow], words * self.count, 1)
+
+    def by_channel(self, builder: Builder, flow: Flow, lined: bool, memory: str | None) -> Flow:
+        """The same for a unit that keeps channels apart: all taps of a word's channels before the next word's."""
+        return self.laid_out(builder, flow, None if lined else self.frame[2] // flow.word.lanes, memory)
 
     def _parameters(self, lanes: int, memory: str) -> tuple[tuple[int, int, int, int, IntType], dict[str, Any]]:
         op, (height, width, channels) = self.op, self.frame

@@ -55,16 +55,12 @@ class PoolLayer(Layer):
         return self.windows is not None
 
     def simd_choices(self) -> list[int]:
-        return [1, self.taps] if self.windows is not None and self.windows.has_lines else [1]
-
-    def is_lined(self, entry: LayerPlan) -> bool:
-        """Whether a line buffer gives it all taps at a time."""
-        return (entry.simd or 1) > 1
+        return [1] if self.windows is None else self.windows.taps_choices
 
     def cycles(self, entry: LayerPlan) -> int:
         if self.windows is None:
             return math.prod(self.shape_in) // entry.pe
-        return self.windows.line(entry.pe).paced_cycles(1, 1, 1) if self.is_lined(entry) else self.windows.window_cycles(entry.pe)
+        return self.windows.cycles(entry.pe, self.is_lined(entry))
 
     def luts(self, entry: LayerPlan) -> int:
         unit = self.unit(entry, self.x_types[0]).luts
@@ -79,8 +75,7 @@ class PoolLayer(Layer):
     def build(self, builder: Builder, entry: LayerPlan, flows: list[Flow]) -> Flow:
         (flow,) = flows
         if self.windows is not None:
-            groups = None if self.is_lined(entry) else self.channels // entry.pe
-            flow = self.windows.laid_out(builder, flow, groups, entry.window_memory)
+            flow = self.windows.by_channel(builder, flow, self.is_lined(entry), entry.window_memory)
         return builder.block("pool", self.unit(entry, flow.word.type), [flow], self.elements // entry.pe, self.positions)
 
 

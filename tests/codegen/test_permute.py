@@ -21,7 +21,7 @@ def shuffle(channels: int, groups: int) -> np.ndarray:
     (shuffle(12, 3), 3, IntType(-3, 3, 2)), (shuffle(12, 3), 2, unsigned(4)), (np.array([0]), 1, signed(3)),
     (np.random.default_rng(1).permutation(15), 5, signed(5)), (np.arange(6)[::-1], 2, unsigned(3)), (np.arange(6), 3, unsigned(3))], ids=str)
 def test_permute(order: np.ndarray, lanes: int, kind: IntType) -> None:
-    engine = Permute(tuple(order.tolist()), lanes, kind)
+    engine = Permute(lanes, kind, tuple(order.tolist()))
     assert isinstance(engine.schedule, Schedule if lanes == len(order) else Buffer)
     x = np.random.default_rng(lanes).integers(0, kind.levels, (7, len(order))) * kind.step + kind.lo
     build = GraphBuilder("unit")
@@ -33,7 +33,7 @@ def test_pixels_follow_without_a_gap() -> None:
     """A word in and a word out in every cycle."""
     from hwsim.dataflow import simulate
 
-    schedule = Permute(tuple(shuffle(12, 3).tolist()), 3, BIPOLAR).schedule
+    schedule = Permute(3, BIPOLAR, tuple(shuffle(12, 3).tolist())).schedule
     trace = simulate([schedule], 40, 40)
     assert trace.in_cycles.tolist() == list(range(40))
     assert trace.out_cycles.tolist() == list(range(5, 45))

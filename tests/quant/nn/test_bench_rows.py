@@ -15,8 +15,8 @@ import torch
 import intir
 from benchmarks.quantizers.methods import METHODS
 from benchmarks.quantizers.rows import BY_NAME, FLOAT_NAME, make_row, train_float, trained
-from examples.digits import Recipe, as_input, evaluate, train
-from examples.digits_cnn.model import FLOAT_ONNX, DigitsCnn, save_weights
+from examples.digits import Recipe, as_input, evaluate, save_weights, train
+from examples.digits_cnn.model import FLOAT_ONNX, DigitsCnn
 from examples.digits_cnn.model import trained as trained_cnn
 from quant.data import MnistDigits, mnist_digits
 from quant.lower import host_input, lower
