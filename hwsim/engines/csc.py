@@ -1,0 +1,163 @@
+"""`csc`: a pruned, weight-shared matrix as EIE stores it.
+
+The rows (outputs) of a matrix are dealt to the processing elements in turn: row r belongs to PE ``r % pes`` and is its
+row ``r // pes``.  Each PE keeps its part column by column (a column is an input).  An entry is a pair: how many of the PE's
+rows are skipped since the entry before it in the column (`index_bits`), and the number of the weight's value in a codebook
+(`code_bits`).  Where more rows are skipped than an index can say, a padding entry stands between: the greatest index and
+code 0, whose value is 0.  Column j of a PE is its entries from ``pointers[j]`` to ``pointers[j + 1]``.
+
+Source: Han and others, "EIE: Efficient Inference Engine on Compressed Deep Neural Network", ISCA 2016, section 3.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from intir import BitwrightError
+
+Int64 = NDArray[np.int64]
+MAX_BITS = 8
+
+
+class CscError(BitwrightError):
+    """A matrix cannot be stored this way."""
+
+
+@dataclass(frozen=True, eq=False)
+class Csc:
+    """A compressed matrix.
+
+    Parameters
+    ----------
+    inputs, outputs : int
+        Columns and rows of the matrix.
+    pes : int
+        Processing elements that share the rows.
+    index_bits, code_bits : int
+        Of an entry, 1 to 8 each.
+    codebook : int64 (up to 2**code_bits,)
+        Value of each code; code 0 is 0, the padding.
+    first : int64 (pes + 1,)
+        Where each PE's entries begin in `indices` and `codes`, and their end.
+    pointers : int64 (pes, inputs + 1)
+        Where each column begins, counted from the PE's first entry.
+    indices, codes : uint8 (entries,)
+    """
+
+    inputs: int
+    outputs: int
+    pes: int
+    index_bits: int
+    code_bits: int
+    codebook: Int64
+    first: Int64
+    pointers: Int64
+    indices: NDArray[np.uint8]
+    codes: NDArray[np.uint8]
+
+    @property
+    def entries(self) -> int:
+        """Stored entries, padding included."""
+        return len(self.codes)
+
+    @cached_property
+    def padding(self) -> int:
+        """Padding entries."""
+        return int((self.codes == 0).sum())
+
+    @cached_property
+    def counts(self) -> Int64:
+        """Entries of each PE in each column: (pes, inputs)."""
+        return np.diff(self.pointers, axis=1)
+
+    def entry_positions(self) -> tuple[Int64, Int64]:
+        """Row and column of every entry, padding included."""
+        pe = np.repeat(np.arange(self.pes), np.diff(self.first))
+        column = np.repeat(np.tile(np.arange(self.inputs), self.pes), self.counts.ravel())
+        steps = self.indices.astype(np.int64) + 1
+        total = np.cumsum(steps)
+        starts = (self.first[:-1, None] + self.pointers[:, :-1]).ravel()  # of each column of each PE
+        before = np.concatenate([[0], total])[starts]
+        local = total - np.repeat(before, self.counts.ravel()) - 1
+        return local * self.pes + pe, column
+
+    def decode(self) -> Int64:
+        """The matrix, (inputs, outputs), as `encode` took it."""
+        dense = np.zeros((self.inputs, self.outputs), np.int64)
+        rows, columns = self.entry_positions()
+        kept = self.codes > 0
+        dense[columns[kept], rows[kept]] = self.codebook[self.codes[kept]]
+        return dense
+
+
+def encode(weights: Int64, pes: int, *, index_bits: int = 4, code_bits: int = 4, where: str = "the matrix") -> Csc:
+    """Compress a matrix of integers.
+
+    Parameters
+    ----------
+    weights : int64 (inputs, outputs)
+    pes, index_bits, code_bits
+        As in `Csc`.
+    where : str
+        What to call the matrix in errors.
+
+    Raises
+    ------
+    CscError
+        If it is no matrix, a number is out of range, or it has more values than the codebook holds.
+    """
+    if weights.ndim != 2 or 0 in weights.shape:
+        raise CscError(f"{where} has the shape {weights.shape}; give a matrix of inputs x outputs, at least 1 x 1")
+    columns, rows = np.nonzero(weights)
+    values, inverse = np.unique(weights[columns, rows], return_inverse=True)
+    if len(values) >= 1 << code_bits:
+        raise CscError(f"{where} has {len(values)} different weights besides 0, but codes of {code_bits} bits name "
+                       f"{(1 << code_bits) - 1}; share its weights (`quant.nn.share_weights`), or give code_bits = "
+                       f"{(len(values)).bit_length()}")
+    codebook = np.concatenate([[0], values]).astype(np.int64)
+    return encode_entries(rows, columns, inverse + 1, weights.shape, pes, codebook, index_bits=index_bits, code_bits=code_bits)
+
+
+def encode_entries(rows: Int64, columns: Int64, codes: Int64, shape: tuple[int, int], pes: int, codebook: Int64, *,
+                   index_bits: int = 4, code_bits: int = 4) -> Csc:
+    """Compress a matrix that is given by its nonzeros.
+
+    Parameters
+    ----------
+    rows, columns : int64 (nonzeros,)
+        Output and input of each, no pair twice.
+    codes : int64 (nonzeros,)
+        1 to ``len(codebook) - 1``.
+    shape : (inputs, outputs)
+    codebook : int64, its first entry 0
+    pes, index_bits, code_bits
+        As in `Csc`.
+
+    Raises
+    ------
+    CscError
+        If a number is out of range.
+    """
+    for name, value, most in (("pes", pes, 4096), ("index_bits", index_bits, MAX_BITS), ("code_bits", code_bits, MAX_BITS)):
+        if not 1 <= value <= most:
+            raise CscError(f"{name} is {value}; give a whole number from 1 to {most}")
+    inputs, outputs = shape
+    pe, local = rows % pes, rows // pes
+    order = np.argsort((pe * inputs + columns) * (-(-outputs // pes)) + local)
+    pe, column, local, code = pe[order], columns[order], local[order], codes[order]
+    same = np.concatenate([[False], (pe[1:] == pe[:-1]) & (column[1:] == column[:-1])])
+    gap = local - np.where(same, np.concatenate([[0], local[:-1]]) + 1, 0)
+    pads = gap >> index_bits  # each stands for 2**index_bits rows
+    last = np.cumsum(pads + 1) - 1  # where each nonzero goes
+    indices = np.full(len(last) + int(pads.sum()), (1 << index_bits) - 1, np.uint8)
+    stored = np.zeros(len(indices), np.uint8)
+    indices[last] = gap & ((1 << index_bits) - 1)
+    stored[last] = code
+    counts = np.bincount(pe * inputs + column, weights=pads + 1, minlength=pes * inputs).astype(np.int64).reshape(pes, inputs)
+    pointers = np.concatenate([np.zeros((pes, 1), np.int64), np.cumsum(counts, axis=1)], axis=1)
+    first = np.concatenate([[0], np.cumsum(counts.sum(axis=1))]).astype(np.int64)
+    return Csc(inputs, outputs, pes, index_bits, code_bits, codebook, first, pointers, indices, stored)
