@@ -104,10 +104,19 @@ def run(network: Network, x: NDArray[Any], *, real: bool = False,
     return intir.to_source(y, graph) if real else y
 
 
-def simulate(network: Network, plan: Plan | str | Path | None = None, *, frames: int = 5) -> SimulationReport:
-    """Cycles, throughput and traffic of a network built as a plan says (by default, `hwsim.autoplan.auto_plan`)."""
+def simulate(network: Network, plan: Plan | str | Path | None = None, *, frames: int | None = None,
+             x: NDArray[Any] | None = None) -> SimulationReport:
+    """Cycles, throughput and traffic of a network built as a plan says (by default, `hwsim.autoplan.auto_plan`).
+
+    Parameters
+    ----------
+    frames : int, optional
+        Frames back to back; by default those of `x`, or 5.
+    x : array (N, *shape), optional
+        Frames as `run` takes them, repeated, for sparse engines, whose cycles depend on them; without it, as if nothing were zero.
+    """
     graph = graph_of(network)
-    return simulate_report(make_design(graph, plan_of(graph, plan)), frames)
+    return simulate_report(make_design(graph, plan_of(graph, plan)), frames, None if x is None else host_input(graph, x))
 
 
 def build(network: Network, path: str | Path, plan: Plan | str | Path | None = None, *, samples: NDArray[Any] | None = None,

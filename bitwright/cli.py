@@ -169,6 +169,9 @@ def plan(
         "--folding", metavar="PE,SIMD/...", help="Folding of each matrix layer, e.g. 16,49/8,8/8,8/10,8.")] = None,
     device: Annotated[str | None, typer.Option(
         "--device", help="FPGA that it must fit, e.g. xc7z020 or ecp5-85k; it must be of the family, if one is given.")] = None,
+    sparse: Annotated[int | None, typer.Option(
+        "--sparse", min=1, max=256, metavar="PES",
+        help="Put pruned, weight-shared matrix products on sparse engines of so many processing elements.")] = None,
 ) -> None:
     """Write a plan to start from: which hardware runs each layer, and how parallel.
 
@@ -181,7 +184,8 @@ def plan(
     from .api import graph_of
 
     graph = graph_of(network)
-    made = auto_plan(graph, fps=fps, clock_mhz=clock_mhz, family=family, folding=parse_folding(folding), device=device)
+    made = auto_plan(graph, fps=fps, clock_mhz=clock_mhz, family=family, folding=parse_folding(folding), device=device,
+                     sparse=sparse)
     design = make_design(graph, made)
     plans.save(made, output)
     show.plan(design.plan, out)
@@ -193,7 +197,10 @@ def plan(
 def sim(
     network: NetworkFile,
     plan_file: PlanFile = None,
-    frames: Annotated[int, typer.Option("--frames", min=1, max=1_000_000, help="Frames back to back.")] = 5,
+    frames: Annotated[int | None, typer.Option("--frames", min=1, max=1_000_000,
+                                               help="Frames back to back [default: those of --input, or 5].")] = None,
+    x: Annotated[Path | None, typer.Option(
+        "--input", metavar="X.npy", help="Frames, for sparse engines, whose cycles depend on them [default: no zeros].")] = None,
     json_: Json = False,
 ) -> None:
     """Simulate a design: cycles, throughput, traffic, per layer and in all; exactly what the RTL does.
@@ -202,7 +209,7 @@ def sim(
     """
     from .api import simulate
 
-    report = simulate(network, plan_file, frames=frames)
+    report = simulate(network, plan_file, frames=frames, x=None if x is None else load_array(x))
     if json_:
         print(json.dumps(report.as_dict(), indent=1))
     else:

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from codegen.bundle import Bundle
 from codegen.cosim import FAULTS, Verification
-from hwsim.plan import CHOICES, Plan
+from hwsim.plan import OPTIONS, Plan
 from hwsim.report import SimulationReport
 from intir import Graph
 from intir.widths import width_report
@@ -75,10 +75,10 @@ def graph_dict(graph: Graph) -> dict[str, Any]:
 def plan(plan: Plan, console: Console) -> None:
     """A plan's layers."""
     title = f"plan for {plan.network}: {plan.device or plan.family}, {plan.clock_mhz:g} MHz"
-    choices = [key for key in CHOICES if key == "order" or any(key in layer.options for layer in plan.layers.values())]
+    choices = [key for key in OPTIONS if key == "order" or any(key in layer.options for layer in plan.layers.values())]
     table = _table(title, "<layer", "<engine", "pe", "simd", *(f"<{key.replace('_', ' ')}" for key in choices), "fifo depth")
     for name, layer in plan.layers.items():
-        chosen = [layer.options.get(key, "") for key in choices]
+        chosen = [escape(str(layer.options.get(key, ""))) for key in choices]
         table.add_row(escape(name), layer.engine, str(layer.pe), str(layer.simd or ""), *chosen,
                       ", ".join(map(str, layer.fifo_depth)) if layer.fifo_depth else "auto")
     console.print(table)

@@ -12,6 +12,7 @@ from hwsim.design import Design, Stage
 from hwsim.engines import elementwise, join
 from hwsim.engines.argmax import Argmax
 from hwsim.engines.base import Engine
+from hwsim.engines.eie import Eie
 from hwsim.engines.fifo import StreamFifo
 from hwsim.engines.fork import Fork
 from hwsim.engines.linebuffer import LineBuffer
@@ -213,7 +214,7 @@ def _top(design: Design, top: str, header: str, modules: dict[str, str], s_axis:
         summary="dataflow accelerator with AXI4-Stream in and out",
         quantization=", ".join(dict.fromkeys(
             f"{stage.engine.w_type} weights x {stage.engine.x_type} activations"
-            for stage in design.stages if isinstance(stage.engine, (Mvu, Unrolled)))) or "none",
+            for stage in design.stages if isinstance(stage.engine, (Mvu, Unrolled, Eie)))) or "none",
         ii_cycles=ii, latency_cycles=latency,
         blocks=[{"module": modules[stage.name], "name": stage.name, "comment": f"{describe(stage)} (layer {stage.layer})",
                  "ports": (ports := _ports(stage)), "indent": len(ports[0]["name"]) + len("_payload") - len("clk")}

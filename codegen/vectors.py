@@ -51,7 +51,7 @@ def make_vectors(design: Design, s_axis: AxiPort, m_axis: AxiPort, x: NDArray[np
     y = run(design.graph, x)
     patterns = {}
     for name, (source, sink) in stall_patterns(design.rate()[0], seed).items():
-        trace = design.simulate(len(x), source=source, sink=sink, drains=True)
+        trace = design.simulate(len(x), x=x, source=source, sink=sink, drains=True)
         patterns[name] = {"source": _bits(source), "sink": _bits(sink), "in_cycles": trace.in_cycles.tolist(),
                           "out_cycles": trace.out_cycles.tolist()}
     return {"frames": len(x), "ii_cycles": design.rate()[0], "beats_out_per_frame": design.words_out,

@@ -14,6 +14,7 @@ from .engines.memories import Resources
 from .fit import fits
 from .layers import Layer, collect, source_of
 from .plan import FAMILIES, MAX_CLOCK_MHZ, LayerPlan, Plan, PlanError, check_device, fingerprint
+from .sparseplan import sparse_entries
 
 #: Without a wanted rate: as many synapses in parallel, over all layers, as a mid-size FPGA carries with ease.
 DEFAULT_SYNAPSES = 1024
@@ -22,7 +23,7 @@ MAX_TARGET = 2**62
 
 
 def auto_plan(graph: Graph, *, fps: float | None = None, clock_mhz: float = 100.0, family: str | None = None,
-              folding: Sequence[tuple[int, int]] | None = None, device: str | None = None) -> Plan:
+              folding: Sequence[tuple[int, int]] | None = None, device: str | None = None, sparse: int | None = None) -> Plan:
     """Fold every layer.
 
     Parameters
@@ -38,6 +39,8 @@ def auto_plan(graph: Graph, *, fps: float | None = None, clock_mhz: float = 100.
     device : str, optional
         One of `devices.DEVICES`.  Without a rate and a folding, the fastest plan of the usual
         targets that fits it.
+    sparse : int, optional
+        Put pruned MatMuls on sparse engines of so many processing elements.
 
     Raises
     ------
@@ -53,12 +56,13 @@ def auto_plan(graph: Graph, *, fps: float | None = None, clock_mhz: float = 100.
     family = family or FAMILIES[0]
     if family not in FAMILIES:
         raise PlanError(f"the FPGA family is '{family}'; choose one of {', '.join(FAMILIES)}")
-    found = collect(graph)
+    pruned = {} if sparse is None else sparse_entries(graph, sparse)
+    found = collect(graph, pruned)
     products = [layer for layer in found if layer.has_simd]
     if folding is not None and len(folding) != len(products):
         raise PlanError(f"{len(folding)} foldings given, but the network has {len(products)} matrix layers "
                         f"({', '.join(layer.name for layer in products)}); give one PE,SIMD for each")
-    fixed = {layer.name: LayerPlan(layer.engine, *pair) for layer, pair in zip(products, folding or [], strict=False)}
+    fixed = pruned | {layer.name: LayerPlan(layer.engine, *pair) for layer, pair in zip(products, folding or [], strict=False)}
     for layer in products:
         if layer.name in fixed:
             layer.check(fixed[layer.name])
@@ -66,28 +70,45 @@ def auto_plan(graph: Graph, *, fps: float | None = None, clock_mhz: float = 100.
         if not fps > 0:
             raise PlanError(f"{fps} frames per second wanted; give a positive rate")
         target = int(min(clock_mhz * 1e6 / fps, MAX_TARGET))
-        least = max(_least_cycles(layer) for layer in found)
+        least = max(_least_cycles(layer, pruned) for layer in found)
         if target < least:
             rate = clock_mhz * 1e6 / least
             most = f"{math.floor(rate):,}" if rate >= 1 else f"{rate:g}"
             raise PlanError(f"{fps:g} frames per second at {clock_mhz:g} MHz leave {target} cycles per frame, but the network "
                             f"takes at least {least}; lower the rate to {most} or raise the clock")
         for name, entry in fixed.items():
-            cycles = next(layer for layer in products if layer.name == name).cycles(entry)
+            cycles = next(layer for layer in found if layer.name == name).cycles(entry)
             if cycles > target:
                 raise PlanError(f"layer '{name}' with {entry.folding} takes {cycles} cycles per frame, but "
                                 f"{fps:g} frames per second at {clock_mhz:g} MHz leave {target}; fold it less, or give no rate")
-    elif fixed:
-        target = max(layer.cycles(fixed[layer.name]) for layer in products)
+    elif folding is not None:
+        target = max(layer.cycles(fixed[layer.name]) for layer in found if layer.name in fixed)
     else:
-        target = _default_target(found)
+        target = _default_target([layer for layer in found if layer.name not in pruned])
+        target = max([target, *(layer.cycles(pruned[layer.name]) for layer in found if layer.name in pruned)])
     plan = Plan(graph.name, fingerprint(graph), _folded(graph, found, target, fixed), family, clock_mhz, device=device)
-    if device is not None and fps is None and not fixed:
-        slowest = max(layer.cycles(min(layer.foldings(), key=lambda one: one.pe * (one.simd or 1))) for layer in found)
-        while target < slowest and not fits(sum(least_design(graph, plan).resources.values(), Resources()), DEVICES[device]):
+    if device is not None and fps is None and folding is None:
+        slowest = max([layer.cycles(min(layer.foldings(), key=lambda one: one.pe * (one.simd or 1))) for layer in found
+                       if layer.name not in pruned], default=0)
+        while not fits(taken := _taken(graph, plan), DEVICES[device]):
+            if taken.dsps > DEVICES[device].dsps and fits(_taken(graph, logic := _without_dsps(plan, products)), DEVICES[device]):
+                plan = logic
+                break
+            if target >= slowest:
+                break
             target *= 2
             plan = replace(plan, layers=_folded(graph, found, target, fixed))
     return _ordered(graph, plan, products)
+
+
+def _taken(graph: Graph, plan: Plan) -> Resources:
+    return sum(least_design(graph, plan).resources.values(), Resources())
+
+
+def _without_dsps(plan: Plan, products: list[Layer]) -> Plan:
+    """The same with its products in LUTs."""
+    logic = {layer.name: replace(plan.layers[layer.name], multiplier="logic") for layer in products if "multiplier" in layer.options}
+    return replace(plan, layers=plan.layers | logic)
 
 
 def _folded(graph: Graph, found: list[Layer], target: int, fixed: dict[str, LayerPlan]) -> dict[str, LayerPlan]:
@@ -114,15 +135,15 @@ def _ordered(graph: Graph, plan: Plan, products: list[Layer]) -> Plan:
     return plan
 
 
-def _least_cycles(layer: Layer) -> int:
-    """Cycles per frame of a layer when it is unrolled as far as it goes."""
-    return min(layer.cycles(entry) for entry in layer.foldings())
+def _least_cycles(layer: Layer, fixed: dict[str, LayerPlan]) -> int:
+    """Cycles per frame of a layer when it is unrolled as far as it goes, unless its folding is fixed."""
+    return min(layer.cycles(entry) for entry in ([fixed[layer.name]] if layer.name in fixed else layer.foldings()))
 
 
 def _default_target(found: list[Layer]) -> int:
     """Fewest cycles per frame, among powers of two, at which the products need no more than the default synapses."""
     target = 1
-    least = max(_least_cycles(layer) for layer in found)
+    least = max([_least_cycles(layer, {}) for layer in found], default=1)
     while target < least or sum(-(-layer.operations // target) for layer in found) > DEFAULT_SYNAPSES:
         target *= 2
     return target

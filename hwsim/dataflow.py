@@ -3,7 +3,7 @@
 Time is counted in clock cycles from the first cycle after reset.  The rules, identical in the RTL:
 
 - a word moves over a stream in a cycle in which valid and ready are both high;
-- sequencers and buffers keep the contract of `schedule`; a sequencer takes the words of all the streams that a step needs
+- sequencers, buffers and tasks keep the contract of `schedule`; a sequencer takes the words of all the streams that a step needs
   in the same cycle;
 - a FIFO of depth D is ready while it holds fewer than D words and valid while it holds at least one, both as seen at
   the start of the cycle: a word written in cycle t can leave in cycle t + 1;
@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from intir import BitwrightError
 
-from .schedule import Buffer, Schedule
+from .schedule import Buffer, Schedule, Task
 
 Int64 = NDArray[np.int64]
 
@@ -55,7 +55,7 @@ class Fork:
     """One stream to several."""
 
 
-Block = Schedule | Buffer | Fifo | Fork
+Block = Schedule | Buffer | Task | Fifo | Fork
 
 
 @dataclass(frozen=True)
@@ -75,11 +75,11 @@ class Trace:
     in_cycles, out_cycles : int64
         The cycle of every transfer at the input and at the output.
     fired : int64 (blocks,)
-        Steps fired (sequencers), words given (buffers, FIFOs), words taken (forks).
+        Steps fired (sequencers), words given (buffers, tasks, FIFOs), words taken (forks).
     starved : int64 (blocks,)
-        Cycles in which a sequencer or a buffer could advance but waited for input.
+        Cycles in which a sequencer or a buffer could advance but waited for input; in which a task waited for a frame.
     blocked : int64 (blocks,)
-        Cycles in which a sequencer's or a buffer's finished word was not taken.
+        Cycles in which the finished word of a sequencer, a buffer or a task was not taken.
     peak_words : int64 (blocks,)
         Most words a FIFO held.
     """
@@ -109,7 +109,7 @@ def simulate(blocks: Sequence[Block], words_in: int, words_out: int, *, wires: S
 
     Parameters
     ----------
-    blocks : sequence of Schedule, Buffer, Fifo and Fork
+    blocks : sequence of Schedule, Buffer, Task, Fifo and Fork
         Producers before consumers.
     words_in, words_out : int
         Words offered at the input, words awaited at the output.
@@ -129,7 +129,7 @@ def simulate(blocks: Sequence[Block], words_in: int, words_out: int, *, wires: S
         If nothing can move any more before the last word has left, or the limit is reached.
     """
     wires = row(blocks) if wires is None else wires
-    latency = np.array([b.latency_cycles if isinstance(b, (Schedule, Buffer)) else 0 for b in blocks], np.int64)
+    latency = np.array([b.latency_cycles if isinstance(b, (Schedule, Buffer, Task)) else 0 for b in blocks], np.int64)
     # Nothing moving for longer than every stall and every pipeline together means nothing ever will.
     patience = len(source) + len(sink) + int(latency.sum()) + 2
     tables = (*_flat(blocks, wires), latency, source, sink, words_in, words_out, limit_cycles, patience, drains)
@@ -144,13 +144,15 @@ def simulate(blocks: Sequence[Block], words_in: int, words_out: int, *, wires: S
 
 
 _DONE, _DEADLOCK, _LIMIT = 0, 1, 2
-_SEQUENCER, _BUFFER, _FIFO, _FORK = 0, 1, 2, 3
+_SEQUENCER, _BUFFER, _FIFO, _FORK, _TASK = 0, 1, 2, 3, 4
+#: What a task does.
+_WAITS, _WORKS, _GIVES = 0, 1, 2
 
 
 def _flat(blocks: Sequence[Block], wires: Sequence[Wires]) -> tuple[Any, ...]:
     """Kinds, streams and tables of all blocks in flat arrays, as the compiled loop wants them."""
     kinds, depth = np.zeros(len(blocks), np.int64), np.zeros(len(blocks), np.int64)
-    first, second = [], []  # needs (P * I) and emits (P), or available (J) and room (I)
+    first, second = [], []  # needs (P * I) and emits (P), available (J) and room (I), or sizes and times of a task
     for n, block in enumerate(blocks):
         if isinstance(block, Schedule):
             first.append(block.needs.astype(np.int64).ravel())
@@ -159,6 +161,10 @@ def _flat(blocks: Sequence[Block], wires: Sequence[Wires]) -> tuple[Any, ...]:
             kinds[n] = _BUFFER
             first.append(block.available)
             second.append(block.room)
+        elif isinstance(block, Task):
+            kinds[n] = _TASK
+            first.append(np.array([block.words_in, block.words_out, block.clear_cycles]))
+            second.append(np.stack([block.open_at, block.busy], axis=1).ravel())
         else:
             kinds[n] = _FIFO if isinstance(block, Fifo) else _FORK
             depth[n] = block.depth if isinstance(block, Fifo) else 0
@@ -177,6 +183,31 @@ def _flat(blocks: Sequence[Block], wires: Sequence[Wires]) -> tuple[Any, ...]:
 
 
 @numba.njit(cache=True)
+def _task(b, cycle, advances, takes, sizes, times, phase, since, frame, came, step, is_open, full):  # type: ignore[no-untyped-def]
+    """One cycle of a task; whether it gives a word."""
+    words_in, words_out, clear = sizes
+    fires = phase[b] == _GIVES and advances
+    now = 2 * (frame[b] % (len(times) // 2))
+    if phase[b] == _WAITS and full[b] and cycle >= clear:
+        phase[b], since[b], full[b] = _WORKS, cycle + 1, False
+    elif fires:
+        step[b] += 1
+        if step[b] % words_out == 0:
+            phase[b] = _WAITS
+            frame[b] += 1
+    if phase[b] == _WORKS:
+        if cycle + 1 == since[b] + times[now]:
+            is_open[b] = True
+        if cycle + 1 == since[b] + times[now + 1]:
+            phase[b] = _GIVES
+    if takes:
+        came[b] += 1
+        if came[b] % words_in == 0:
+            is_open[b], full[b] = False, True
+    return fires
+
+
+@numba.njit(cache=True)
 def _run(kinds, depth, first_at, first, second_at, second, in_at, ins, out_at, outs, streams, last,  # type: ignore[no-untyped-def]
          latency, source, sink, words_in, words_out, limit, patience, drains):
     n = len(kinds)
@@ -184,6 +215,8 @@ def _run(kinds, depth, first_at, first, second_at, second, in_at, ins, out_at, o
     came = np.zeros(n, np.int64)  # buffer: words come in, in all
     pipe = np.zeros(n, np.uint64)  # bit k: the word that has k more registers to go is valid
     level = np.zeros(n, np.int64)
+    phase, since, frame = np.zeros(n, np.int64), np.zeros(n, np.int64), np.zeros(n, np.int64)  # of a task
+    is_open, full = np.ones(n, np.bool_), np.zeros(n, np.bool_)  # of a task: it takes words; it has the next frame
     has = np.zeros(streams, np.bool_)  # of a fork's output: it has the present word
     fired, starved, blocked = np.zeros(n, np.int64), np.zeros(n, np.int64), np.zeros(n, np.int64)
     peak = np.zeros(n, np.int64)
@@ -220,6 +253,8 @@ def _run(kinds, depth, first_at, first, second_at, second, in_at, ins, out_at, o
             elif kinds[b] == _BUFFER:
                 words, rounds = second_at[b + 1] - second_at[b], first_at[b + 1] - first_at[b]
                 ready[x] = step[b] >= came[b] // words * rounds + second[second_at[b] + came[b] % words]
+            elif kinds[b] == _TASK:
+                ready[x] = is_open[b]
             elif kinds[b] == _FIFO:
                 ready[x] = level[b] < depth[b]
             else:
@@ -268,6 +303,13 @@ def _run(kinds, depth, first_at, first, second_at, second, in_at, ins, out_at, o
                         step[b] += 1
                         if step[b] == second_at[b + 1] - second_at[b]:
                             step[b] = 0
+            elif kinds[b] == _TASK:
+                starved[b] += np.int64(phase[b] == _WAITS)
+                fires = _task(b, cycle, advances, valid[x] and ready[x], first[first_at[b]:first_at[b + 1]],
+                              second[second_at[b]:second_at[b + 1]], phase, since, frame, came, step, is_open, full)
+                emits = fires
+                moved = moved or phase[b] == _WORKS or (phase[b] == _WAITS and full[b]) or (valid[x] and ready[x])
+                fired[b] += np.int64(fires)
             else:
                 words, rounds = second_at[b + 1] - second_at[b], first_at[b + 1] - first_at[b]
                 if advances:
@@ -281,8 +323,9 @@ def _run(kinds, depth, first_at, first, second_at, second, in_at, ins, out_at, o
                 shifted = pipe[b] >> one
                 if emits:
                     shifted |= one << np.uint64(latency[b] - 1)
-                fired[b] += np.int64(fires)
-                starved[b] += np.int64(not fires)
+                if kinds[b] != _TASK:
+                    fired[b] += np.int64(fires)
+                    starved[b] += np.int64(not fires)
                 moved = moved or fires or shifted != pipe[b]
                 pipe[b] = shifted
             else:

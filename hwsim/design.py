@@ -9,17 +9,18 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from intir import Graph
+from intir import Graph, run_all
 
 from .dataflow import ALWAYS, MAX_CYCLES, Block, Fifo, Trace, Wires, simulate
 from .dataflow import Fork as ForkBlock
 from .engines.base import Engine, Word
+from .engines.eie import Eie
 from .engines.fifo import StreamFifo
 from .engines.fork import Fork
 from .engines.memories import Resources
 from .engines.width import converters
 from .fit import check_fit
-from .layers import Flow, Layer, collect, source_of
+from .layers import Flow, Layer, SparseLayer, collect, source_of
 from .plan import Plan, PlanError, fingerprint
 from .queues import LEAST_DEPTH, SETTLED_FRAMES, check_stops, depth_key, least_depths, per_layer, with_ample_queues
 
@@ -55,16 +56,16 @@ class Stage:
     @property
     def cycles_per_frame(self) -> int:
         """Least clock cycles that a frame takes in this block."""
-        if isinstance(self.engine, (StreamFifo, Fork)):
-            return self.rounds
-        return self.rounds * self.engine.schedule.period_cycles
+        return self.rounds * (1 if isinstance(self.timing, (Fifo, ForkBlock)) else self.timing.period_cycles)
 
-    @property
+    @cached_property
     def timing(self) -> Block:
-        """The block as the simulator sees it."""
+        """The block as the simulator sees it; where it skips zeros, with activations that are all nonzero."""
         if isinstance(self.engine, StreamFifo):
             return Fifo(self.engine.depth)
-        return ForkBlock() if isinstance(self.engine, Fork) else self.engine.schedule
+        if isinstance(self.engine, Fork):
+            return ForkBlock()
+        return self.engine.task(self.constants) if isinstance(self.engine, Eie) else self.engine.schedule
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,15 +126,39 @@ class Design:
         """Cycles per frame of the slowest block: the least possible initiation interval."""
         return max(stage.cycles_per_frame for stage in self.stages)
 
-    def simulate(self, frames: int, *, source: NDArray[np.bool_] = ALWAYS, sink: NDArray[np.bool_] = ALWAYS,
+    @property
+    def depends_on_data(self) -> bool:
+        """Whether its cycles do: a block of it skips zeros."""
+        return any(isinstance(stage.engine, Eie) for stage in self.stages)
+
+    def simulate(self, frames: int, *, x: Int64 | None = None, source: NDArray[np.bool_] = ALWAYS, sink: NDArray[np.bool_] = ALWAYS,
                  limit_cycles: int = MAX_CYCLES, drains: bool = False) -> Trace:
-        """Run `frames` frames through the design; patterns and `drains` as in `dataflow.simulate`."""
-        return simulate([stage.timing for stage in self.stages], frames * self.words_in, frames * self.words_out,
+        """Run `frames` frames through the design; patterns and `drains` as in `dataflow.simulate`.
+
+        `x` are the frames, (F, *input shape), repeated, for a design whose cycles depend on data; without it, sparse engines
+        take as long as if no activation were zero.
+        """
+        timings = [stage.timing for stage in self.stages] if x is None else self._timings(x)
+        return simulate(timings, frames * self.words_in, frames * self.words_out,
                         wires=[stage.wires for stage in self.stages], source=source, sink=sink, limit_cycles=limit_cycles,
                         drains=drains)
 
+    def _timings(self, x: Int64) -> list[Block]:
+        """The blocks as the simulator sees them with these frames."""
+        layers = {layer.name: layer for layer in self.layers if isinstance(layer, SparseLayer)}
+        wanted = tuple(value for layer in layers.values() for value in layer.inputs)
+        values = run_all(self.graph, {self.graph.input.value: x}, keep=wanted) if wanted else {}
+
+        def timing(stage: Stage) -> Block:
+            if not isinstance(stage.engine, Eie):
+                return stage.timing
+            inputs = zip(layers[stage.layer].inputs, stage.engine.sizes, strict=False)
+            return stage.engine.task(stage.constants, [values[value].reshape(-1, size) for value, size in inputs])
+
+        return [timing(stage) for stage in self.stages]
+
     def rate(self) -> tuple[int, int]:
-        """(initiation interval, first-output latency) in cycles, once settled, without stalls."""
+        """(initiation interval, first-output latency) in cycles, once settled, without stalls; the most if that depends on data."""
         return self.rate_of(self.settled)
 
     @cached_property
@@ -145,6 +170,12 @@ class Design:
         """`rate`, as a simulation of at least two frames without stalls shows it."""
         ends = trace.out_cycles[self.words_out - 1::self.words_out]
         return int(ends[-1] - ends[-2]), int(trace.out_cycles[0] - trace.in_cycles[0])
+
+    def mean_rate(self, trace: Trace) -> tuple[int, int]:
+        """(mean initiation interval, rounded up, first-output latency) over a simulation; its total for one of a single frame."""
+        ends = trace.out_cycles[self.words_out - 1::self.words_out]
+        ii = -(-int(ends[-1] - ends[0]) // (len(ends) - 1)) if len(ends) > 1 else int(ends[0] - trace.in_cycles[0]) + 1
+        return ii, int(trace.out_cycles[0] - trace.in_cycles[0])
 
     def with_depths(self, depths: dict[str, int]) -> Design:
         """The same with other queues: stage name -> words."""
@@ -194,11 +225,15 @@ def make_design(graph: Graph, plan: Plan) -> Design:
     return made
 
 
-def check_plan(graph: Graph, plan: Plan, found: list[Layer]) -> None:
-    """Raise PlanError unless the plan fits the network."""
+def check_structure(graph: Graph, plan: Plan) -> None:
+    """Raise PlanError unless the plan is for that network."""
     if plan.structure != fingerprint(graph):
         raise PlanError(f"the plan is for the network '{plan.network}' with structure {plan.structure}, but '{graph.name}' has "
                         f"structure {fingerprint(graph)}; make a plan for this network with `bitwright plan`")
+
+
+def check_layers(plan: Plan, found: list[Layer]) -> None:
+    """Raise PlanError unless the plan says how to build every layer, and nothing else."""
     names = [layer.name for layer in found]
     for name in plan.layers:
         if name not in names:
@@ -271,8 +306,9 @@ class _Assembly:
 
 def _assembled(graph: Graph, plan: Plan) -> tuple[Design, dict[str, tuple[str, int, int | None]]]:
     """The blocks in order, and of each queue its layer, the number of its reader, and the depth that the plan gives."""
-    found = collect(graph)
-    check_plan(graph, plan, found)
+    check_structure(graph, plan)
+    found = collect(graph, plan.layers)
+    check_layers(plan, found)
     assembly = _Assembly(graph, plan, found)
     start, end = graph.input.value, source_of(graph, graph.output.value)
     readers: dict[str, list[tuple[int, int]]] = {start: []}  # value -> (layer, input), in order; the network's output is last

@@ -28,6 +28,10 @@ MAX_CLOCK_MHZ = 10_000
 
 #: Keys of a layer that choose between realisations, and the words they take.
 CHOICES = {"order": ORDERS, "weight_memory": STYLES, "window_memory": STYLES, "multiplier": MULTIPLIERS}
+#: Keys of a sparse engine that are numbers, and their bounds; see `engines.eie`.
+NUMBERS = {"queue_depth": (2, 1024), "index_bits": (1, 8), "code_bits": (1, 8), "read_entries": (1, 256)}
+#: Every key that chooses between realisations.
+OPTIONS = (*CHOICES, "through", *NUMBERS)
 
 
 class PlanError(BitwrightError):
@@ -53,6 +57,10 @@ class LayerPlan:
         Where the layer keeps its weights, and the rows of its window: ``auto`` (default), ``distributed`` or ``block``.
     multiplier : str or None
         Where products are computed: ``auto`` (default), ``logic`` or ``dsp``; see `engines.products`.
+    through : str or None
+        For `eie`: the node with which the layer ends, a MatMul; by default its first.
+    queue_depth, index_bits, code_bits, read_entries : int or None
+        For `eie`, where `pe` is its PEs and `simd` the elements that it scans and drains at a time; see `engines.eie`.
     """
 
     engine: str
@@ -63,6 +71,11 @@ class LayerPlan:
     weight_memory: str | None = None
     window_memory: str | None = None
     multiplier: str | None = None
+    through: str | None = None
+    queue_depth: int | None = None
+    index_bits: int | None = None
+    code_bits: int | None = None
+    read_entries: int | None = None
 
     @property
     def folding(self) -> str:
@@ -70,9 +83,9 @@ class LayerPlan:
         return f"pe = {self.pe}" + (f", simd = {self.simd}" if self.simd else "")
 
     @property
-    def options(self) -> dict[str, str]:
-        """The words that choose between realisations, where they are given."""
-        return {key: value for key in CHOICES if (value := getattr(self, key)) is not None}
+    def options(self) -> dict[str, str | int]:
+        """What chooses between realisations, where it is given."""
+        return {key: value for key in OPTIONS if (value := getattr(self, key)) is not None}
 
 
 @dataclass(frozen=True)
@@ -126,6 +139,7 @@ def dumps(plan: Plan) -> str:
         "# weight_memory, window_memory: \"distributed\" (LUTs) or \"block\" (block RAM); left out, synthesis decides.",
         "# multiplier: \"logic\" (LUTs) or \"dsp\"; left out, LUTs where both operands together have up to 8 bits, else DSPs.",
         "# pe and simd both the greatest: the weights are built into logic; order, weight_memory and multiplier mean nothing then.",
+        "# engine = \"eie\", pe PEs: pruned products from this one through another on one sparse engine; see docs/blocks/eie.md.",
         "",
         f"version = {VERSION}",
         f"network = {_quoted(plan.network)}",
@@ -139,7 +153,7 @@ def dumps(plan: Plan) -> str:
         lines += ["", f"[layers.{_quoted(name)}]", f"engine = {_quoted(layer.engine)}", f"pe = {layer.pe}"]
         if layer.simd is not None:
             lines.append(f"simd = {layer.simd}")
-        lines += [f"{key} = {_quoted(value)}" for key, value in layer.options.items()]
+        lines += [f"{key} = {_quoted(value) if isinstance(value, str) else value}" for key, value in layer.options.items()]
         if layer.fifo_depth is not None:
             lines.append(f"fifo_depth = {_depths(layer.fifo_depth)}")
     return "\n".join(lines) + "\n"
@@ -208,12 +222,14 @@ def save(plan: Plan, path: str | Path) -> None:
 
 
 def _layer(table: dict[str, Any], where: str) -> LayerPlan:
-    _known(table, {"engine", "pe", "simd", "fifo_depth", *CHOICES}, where)
+    _known(table, {"engine", "pe", "simd", "fifo_depth", *OPTIONS}, where)
     for key, words in CHOICES.items():
         if table.get(key) not in (None, *words):
             raise PlanError(f"{where}: {key} is {table[key]!r}; choose one of {', '.join(words)}")
     return LayerPlan(_text(table, "engine", where), _count(table, "pe", where, 1), _count(table, "simd", where, 1, needed=False),
-                     fifo_depth=_fifo_depth(table, "fifo_depth", where), **{key: table.get(key) for key in CHOICES})
+                     fifo_depth=_fifo_depth(table, "fifo_depth", where), **{key: table.get(key) for key in CHOICES},
+                     through=_text(table, "through", where) if "through" in table else None,
+                     **{key: _count(table, key, where, *bounds, needed=False) for key, bounds in NUMBERS.items()})
 
 
 def _depths(depths: tuple[int, ...]) -> str:
@@ -231,12 +247,12 @@ def _fifo_depth(table: dict[str, Any], key: str, where: str) -> tuple[int, ...] 
     return tuple(_count({key: one}, key, where, 2) for one in listed)
 
 
-def _count(table: dict[str, Any], key: str, where: str, least: int, needed: bool = True) -> Any:
+def _count(table: dict[str, Any], key: str, where: str, least: int, most: int = 2**20, needed: bool = True) -> Any:
     value = table.get(key)
     if value is None and not needed:
         return None
-    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= 2**20:
-        raise PlanError(f"{where}: {key} is {_shown(value)}; give a whole number from {least} to {2**20}")
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        raise PlanError(f"{where}: {key} is {_shown(value)}; give a whole number from {least} to {most}")
     return value
 
 

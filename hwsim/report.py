@@ -6,11 +6,15 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from .dataflow import SimulationError
 from .design import Design, Stage
+from .engines.eie import Eie
 from .engines.mvu import Mvu
 from .engines.unrolled import Unrolled
-from .schedule import Buffer, Schedule
+from .schedule import Buffer, Schedule, Task
 
 
 @dataclass(frozen=True)
@@ -75,7 +79,7 @@ class SimulationReport:
     frames : int
         Simulated.
     initiation_interval_cycles : int
-        Cycles from one frame's result to the next, once settled.
+        Cycles from one frame's result to the next, once settled; the mean, rounded up, where it depends on data.
     first_output_latency_cycles : int
         Cycles from the first input transfer to the first output transfer.
     total_cycles : int
@@ -113,29 +117,34 @@ class SimulationReport:
         return dataclasses.asdict(self)
 
 
+DEFAULT_FRAMES = 5
 #: What adds up over blocks.
 SUMMED = ("operations", "weight_bytes", "threshold_bytes", "weight_read_bytes", "threshold_read_bytes", "buffer_read_bytes",
           "buffer_write_bytes", "stream_in_bytes", "stream_out_bytes", "luts", "brams", "dsps")
 
 
-def simulate_report(design: Design, frames: int = 5) -> SimulationReport:
+def simulate_report(design: Design, frames: int | None = None, x: NDArray[np.int64] | None = None) -> SimulationReport:
     """Simulate `frames` frames back to back and account for what moved.
 
     Parameters
     ----------
     design : Design
-    frames : int
-        At least 1.
+    frames : int, optional
+        At least 1; by default those of `x`, or 5.
+    x : int64 (F, *input shape), optional
+        Frames, repeated, for a design whose cycles depend on them.
 
     Raises
     ------
     SimulationError
         If `frames` is below 1.
     """
+    if frames is None:
+        frames = DEFAULT_FRAMES if x is None else len(x)
     if frames < 1:
         raise SimulationError(f"{frames} frames to simulate; give 1 or more")
-    trace = design.simulate(frames)
-    ii, latency = design.rate()
+    trace = design.simulate(frames, x=x)
+    ii, latency = design.rate() if x is None or not design.depends_on_data else design.mean_rate(trace)
     blocks = tuple(_block(stage, ii, int(starved), int(blocked))
                    for stage, starved, blocked in zip(design.stages, trace.starved, trace.blocked, strict=True))
     return SimulationReport(
@@ -143,7 +152,8 @@ def simulate_report(design: Design, frames: int = 5) -> SimulationReport:
         initiation_interval_cycles=ii, first_output_latency_cycles=latency,
         total_cycles=int(trace.out_cycles[-1] - trace.in_cycles[0]) + 1,
         frames_per_second=design.plan.clock_mhz * 1e6 / ii, latency_us=latency / design.plan.clock_mhz,
-        sum_of_layers_cycles=sum(stage.cycles_per_frame for stage in design.stages if isinstance(stage.engine, (Mvu, Unrolled))),
+        sum_of_layers_cycles=sum(stage.cycles_per_frame for stage in design.stages
+                                 if isinstance(stage.engine, (Mvu, Unrolled, Eie))),
         input_bytes=design.words_in * design.word_in.bits / 8,
         output_bytes=design.words_out * design.word_out.bits / 8,
         totals={key: sum(getattr(block, key) for block in blocks) for key in SUMMED}, blocks=blocks)
@@ -169,6 +179,8 @@ def _block(stage: Stage, ii: int, starved: int, blocked: int) -> BlockReport:
 def _stream_bits(stage: Stage) -> tuple[int, int]:
     """Bits per frame over all streams that a block reads, and over all that it makes."""
     engine, timing = stage.engine, stage.timing
+    if isinstance(timing, Task):
+        return stage.rounds * timing.words_in * engine.word_in.bits, stage.rounds * timing.words_out * engine.word_out.bits
     if not isinstance(timing, (Schedule, Buffer)):
         words = stage.rounds
         return words * engine.word_in.bits, words * engine.word_out.bits * len(stage.wires.outputs)

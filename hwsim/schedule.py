@@ -1,6 +1,6 @@
 """Schedules: what a stream block does, and when its results appear.
 
-Every block in a dataflow design is of one of four kinds.  What they have in common: words leave through a pipeline of
+Every block in a dataflow design is of one of five kinds.  What they have in common: words leave through a pipeline of
 `latency` registers that all advance together, in every clock cycle in which the last register is empty or its word is
 taken.
 
@@ -10,6 +10,9 @@ provided that every word it needs is there.
 
 A *buffer* (`Buffer`) takes and gives words independently: word i may come in once enough words have gone out to make
 room, and word j may go out once the word it is made of has come in.
+
+A *task* (`Task`) takes a whole frame, works on it for a time that depends on the frame, and gives a whole frame; while it
+works it may take the next one.
 
 A *queue* (`Fifo`) is valid while it holds a word and ready while it has room.  A *fork* (`Fork`) gives every word to all
 its output streams, each in its own time, and takes the next when the last of them has it.
@@ -117,3 +120,45 @@ class Buffer:
 def _check_latency(latency_cycles: int) -> None:
     if not 1 <= latency_cycles <= MAX_LATENCY_CYCLES:
         raise ValueError(f"a latency of {latency_cycles} cycles; a block has 1 to {MAX_LATENCY_CYCLES}")
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """Work on one frame after the other, each as long as its data want.
+
+    The work on a frame begins in cycle c0.  If the frame before is done with and this one's last word came in before cycle c,
+    a unit that waits in cycle c has c0 = c + 1.  It waits from cycle `clear_cycles` after reset on, and again from the cycle
+    after the last word of a frame went into the pipeline.
+
+    Parameters
+    ----------
+    words_in, words_out : int
+        Per frame.
+    open_at : int64 (F,)
+        The next frame's words may come in from cycle ``c0 + open_at[f]`` on; the first one's from reset on.
+    busy : int64 (F,)
+        The first output word may go into the pipeline in cycle ``c0 + busy[f]``, the others one a cycle behind it, each in a cycle
+        in which the pipeline advances.  Frame f is worked on as ``f % F``.
+    clear_cycles : int
+    latency_cycles : int
+        A word that goes into the pipeline in cycle t is valid at the output from cycle t + latency on.
+    """
+
+    words_in: int
+    words_out: int
+    open_at: NDArray[np.int64]
+    busy: NDArray[np.int64]
+    clear_cycles: int = 0
+    latency_cycles: int = 1
+
+    inputs = 1
+
+    def __post_init__(self) -> None:
+        if len(self.open_at) != len(self.busy) or not len(self.busy) or (self.busy < 1).any() or (self.open_at > self.busy).any():
+            raise ValueError("a task works for a cycle or more on each frame, and takes the next one before it is done")
+        _check_latency(self.latency_cycles)
+
+    @property
+    def period_cycles(self) -> int:
+        """The least number of clock cycles from one frame to the next, for the frame that takes longest."""
+        return int(max((self.busy + self.words_out).max(), (self.open_at + self.words_in).max())) + 1

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from hwsim.autoplan import auto_plan
 from hwsim.design import make_design as make_design
 from hwsim.plan import Plan
-from intir import BIPOLAR, ArgMax, Graph, GraphBuilder, IntType, MatMul, Threshold
+from intir import BIPOLAR, ArgMax, Clip, Graph, GraphBuilder, IntType, MatMul, Requant, ScaleChannels, Threshold, unsigned
 
 Int64 = NDArray[np.int64]
 
@@ -59,6 +59,46 @@ def mlp(sizes: Sequence[int], *, x: IntType = BIPOLAR, w: IntType = BIPOLAR, act
             value = threshold(value, np.sort(seen.T, axis=1), act, f"act{number}")
     if head == "argmax":
         value = build.node(ArgMax(), value, name="top")
+    build.output(value)
+    return build.build()
+
+
+def sparse_mlp(sizes: Sequence[int], *, density: float = 0.2, codes: int = 15, x: IntType = unsigned(4), act: IntType = unsigned(4),
+               post: str = "requant", seed: int = 0, name: str = "sparse") -> Graph:
+    """A multilayer perceptron with pruned, shared weights.
+
+    Parameters
+    ----------
+    sizes, x, act
+        As for `mlp`.
+    density : float
+        Share of nonzero weights.
+    codes : int
+        Different values of those, at most, in each layer.
+    post : ``requant``, ``scaled`` (ScaleChannels and Requant), ``thresholds`` or ``clip`` (ReLU alone), behind inner products
+    """
+    rng = np.random.default_rng(seed)
+    build = GraphBuilder(name)
+    value, sample = build.input("x", (sizes[0],), x), draw(x, (64, sizes[0]), rng) * (rng.random((64, sizes[0])) < 0.6)
+    for number, (inputs, outputs) in enumerate(itertools.pairwise(sizes)):
+        book = rng.choice(np.setdiff1d(np.arange(-100, 100), [0]), codes, replace=False)
+        weights = rng.choice(book, (inputs, outputs)) * (rng.random((inputs, outputs)) < density)
+        value, sample = build.node(MatMul(weights), value, name=f"fc{number}"), sample @ weights
+        if number == len(sizes) - 2:
+            break
+        if post == "clip":
+            value, sample = build.node(Clip(0, 2**16), value, name=f"relu{number}"), np.clip(sample, 0, 2**16)
+            continue
+        if post == "thresholds":
+            levels = np.sort(rng.permuted(sample, axis=0)[:act.levels - 1].T, axis=1)
+            value, sample = build.node(Threshold(levels, act), value, name=f"act{number}"), act.lo + act.step * (sample[..., None] >= levels).sum(axis=-1)
+            continue
+        if post == "scaled":
+            scale = ScaleChannels(rng.integers(1, 9, outputs), rng.integers(-200, 200, outputs))
+            value, sample = build.node(scale, value, name=f"scale{number}"), sample * scale.multiplier + scale.offset
+        shift = np.maximum(0, np.ceil(np.log2((np.abs(sample).max(axis=0) + 1) / act.hi))).astype(np.int64)
+        requant = Requant(np.ones(1, np.int64), shift, np.zeros(1, np.int64), "half_even", act)
+        value, sample = build.node(requant, value, name=f"act{number}"), np.clip(sample >> shift, act.lo, act.hi)
     build.output(value)
     return build.build()
 

@@ -6,19 +6,25 @@ function that makes it (decorated with `makes`), and an import here.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from intir import Graph, IntType, Node, Reshape
 
+from ..plan import LayerPlan
 from . import decide, elementwise, joins, product, windows
 from .base import MAKERS, Builder, Flow, Layer, MappingError, divisors, plain
+from .sparse import SparseLayer, sparse
 
 __all__ = [
-    "Builder", "Flow", "Layer", "MappingError", "collect", "decide", "divisors", "elementwise", "joins", "plain", "product",
-    "source_of", "windows",
+    "Builder", "Flow", "Layer", "MappingError", "SparseLayer", "collect", "decide", "divisors", "elementwise", "joins", "plain",
+    "product", "source_of", "windows",
 ]
 
 
-def collect(graph: Graph) -> list[Layer]:
+def collect(graph: Graph, entries: Mapping[str, LayerPlan] | None = None) -> list[Layer]:
     """The layers of a graph, producers before consumers.
+
+    `entries` is a plan's: nodes that it gives to a sparse engine are its layers, all others go by their kind.
 
     A `Reshape` moves nothing in a row-major stream and costs no hardware; `source_of` looks through it.
 
@@ -26,6 +32,8 @@ def collect(graph: Graph) -> list[Layer]:
     ------
     MappingError
         If no engine runs a node, a node's value is read by none, or nothing is computed.
+    PlanError
+        If the plan gives nodes to a sparse engine that it can't run together.
     """
     ends = {interface.value for interface in graph.outputs}
     for node in graph.nodes:
@@ -41,7 +49,10 @@ def collect(graph: Graph) -> list[Layer]:
         if isinstance(node.op, Reshape):
             types[node.output] = types[node.inputs[0]]
             continue
-        layer = _layer(graph, node, tuple(types[value] for value in node.inputs))
+        x_types = tuple(types[value] for value in node.inputs)
+        entry = (entries or {}).get(node.name)
+        layer = sparse(graph, node, entry.through or node.name, x_types) if entry and entry.engine == SparseLayer.engine \
+            else _layer(graph, node, x_types)
         taken |= {one.name for one in layer.nodes}
         types[layer.value] = layer.out_type
         found.append(layer)

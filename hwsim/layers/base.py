@@ -212,10 +212,14 @@ def _among(layer: str, key: str, value: int | None, choices: list[int], what: st
     if value is None:
         raise PlanError(f"layer '{layer}' has no {key}; give one that divides its {most} {what}")
     if value not in choices:
-        below, above = [one for one in choices if one < value], [one for one in choices if one > value]
-        named = [str(one) for one in (*below[-1:], *above[:1])]
+        named = nearest(value, choices)
         raise PlanError(f"layer '{layer}': {key} = {value} does not divide its {most} {what}; the nearest that "
                         f"{'do are' if len(named) > 1 else 'does is'} {' and '.join(named)}")
+
+
+def nearest(value: int, choices: list[int]) -> list[str]:
+    """Of ascending choices, the one below a value and the one above, as far as there are."""
+    return [str(one) for one in (*[one for one in choices if one < value][-1:], *[one for one in choices if one > value][:1])]
 
 
 def divisors(number: int) -> list[int]:

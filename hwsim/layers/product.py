@@ -14,7 +14,7 @@ from ..engines.mvu import ORDERS, Mvu
 from ..engines.unrolled import quick_luts, unrolled
 from ..engines.vvu import Vvu
 from ..plan import CHOICES, LayerPlan, PlanError
-from .base import Builder, Flow, Int64, Layer, divisors, makes, plain, sole_reader
+from .base import Builder, Flow, Int64, Layer, divisors, makes, nearest, plain, sole_reader
 from .taps import Taps
 
 #: More than twice the LUTs of the largest device; the search for the adders of a larger layer takes minutes, for nothing.
@@ -115,8 +115,8 @@ class ProductLayer(Layer):
     def check(self, entry: LayerPlan) -> None:
         if self.taps is not None and self.has_simd and entry.simd not in [None, *self.simd_choices()]:
             super().check(replace(entry, simd=1))
-            raise PlanError(f"layer '{self.name}': simd = {entry.simd}, but what its windows can give at a time is "
-                            f"{', '.join(map(str, self.simd_choices()))}; choose one of these")
+            raise PlanError(f"layer '{self.name}': its windows cannot give simd = {entry.simd} inputs at a time; the nearest that they "
+                            f"can is {' or '.join(nearest(entry.simd or 1, self.simd_choices()))}")
         super().check(entry)
         if self.is_unrolled(entry) and (luts := quick_luts(self.weights, self.x_types[0])) > MOST_UNROLLED_LUTS:
             key, choices = ("pe", self.pe_choices()) if self.outputs > 1 else ("simd", self.simd_choices())

@@ -153,7 +153,7 @@ ALL_PADS = network(SumPool2d((2, 2), (1, 1), (1, 1), (2, 0, 0, 0)), (5, 5, 4), u
 
 
 @pytest.mark.parametrize(("graph", "entry", "sentence"), [
-    (CONV, LayerPlan("mvu", 3, 12), "layer 'op': simd = 12, but what its windows can give at a time is 1, 2, 4, 9, 18, 36; choose one of these"),
+    (CONV, LayerPlan("mvu", 3, 12), "layer 'op': its windows cannot give simd = 12 inputs at a time; the nearest that they can is 9 or 18"),
     (CONV, LayerPlan("mvu", 2, 12), "layer 'op': pe = 2 does not divide its 3 outputs of a group; the nearest that do are 1 and 3"),
     (CONV, LayerPlan("mvu", 3), "layer 'op' has no simd; give one that divides its 36 inputs"),
     (DEPTHWISE, LayerPlan("vvu", 2, 3), "layer 'op': simd = 3, but the engine 'vvu' takes so many taps of its windows at a time: 1 or 9"),

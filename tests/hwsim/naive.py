@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from hwsim.dataflow import Block, Fifo, Fork, Wires, row
-from hwsim.schedule import Buffer, Schedule
+from hwsim.schedule import Buffer, Schedule, Task
 
 Word = int | None
 
@@ -86,6 +86,41 @@ class Store(Pipeline):
         self.came += taken[0]
 
 
+class Worker(Pipeline):
+    """A task: takes a frame, works, gives a frame; the next frame may come while it works."""
+
+    def __init__(self, task: Task) -> None:
+        super().__init__(task.latency_cycles)
+        self.task, self.cycle, self.frame = task, 0, 0
+        self.is_open, self.full, self.came, self.gone = True, False, 0, 0
+        self.begun: int | None = None  # the cycle in which the work on the frame began, unless it waits for one
+
+    def takes(self, there: list[Word], taken_behind: list[bool]) -> list[bool]:
+        return [there[0] is not None and self.is_open]
+
+    def clock(self, there: list[Word], taken: list[bool], taken_behind: list[bool]) -> None:
+        advances, waits = self.advances(taken_behind), self.begun is None
+        at = self.frame % len(self.task.busy)
+        gives = advances and not waits and self.cycle >= self.begun + self.task.busy[at]
+        self.blocked += not advances
+        self.starved += waits
+        self.fired += gives
+        if advances:
+            self.registers = [self.made if gives else None, *self.registers[:-1]]
+            self.made += gives
+        if waits and self.full and self.cycle >= self.task.clear_cycles:
+            self.begun, self.full = self.cycle + 1, False
+        if self.begun is not None and self.cycle + 1 == self.begun + self.task.open_at[at]:
+            self.is_open = True
+        self.gone += gives
+        if self.gone == self.task.words_out:
+            self.begun, self.gone, self.frame = None, 0, self.frame + 1
+        self.came += taken[0]
+        if self.came == self.task.words_in:
+            self.came, self.is_open, self.full = 0, False, True
+        self.cycle += 1
+
+
 class Queue:
     """Holds up to `depth` words; what comes in can leave in the next cycle."""
 
@@ -136,7 +171,9 @@ class Record:
     counters: list[list[int]] = field(default_factory=list)  # after each output word: fired, starved, blocked, peak per block
 
 
-def model(block: Block, wires: Wires) -> Sequencer | Store | Queue | Splitter:
+def model(block: Block, wires: Wires) -> Sequencer | Store | Worker | Queue | Splitter:
+    if isinstance(block, Task):
+        return Worker(block)
     if isinstance(block, Fork):
         return Splitter(len(wires.outputs))
     return Queue(block) if isinstance(block, Fifo) else Store(block) if isinstance(block, Buffer) else Sequencer(block)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hwsim.dataflow import ALWAYS, Fifo, Fork, SimulationError, Wires, row, simulate
-from hwsim.schedule import Buffer, Schedule
+from hwsim.schedule import Buffer, Schedule, Task
 from tests.hwsim import naive
 
 
@@ -47,6 +47,13 @@ def buffers(draw: st.DrawFn) -> Buffer:
 
 
 @st.composite
+def tasks(draw: st.DrawFn) -> Task:
+    frames = draw(st.lists(st.integers(1, 30).flatmap(lambda busy: st.tuples(st.integers(0, busy), st.just(busy))), min_size=1, max_size=4))
+    open_at, busy = np.array(frames).T
+    return Task(draw(st.integers(1, 6)), draw(st.integers(1, 6)), open_at, busy, draw(st.integers(0, 12)), draw(st.integers(1, 4)))
+
+
+@st.composite
 def graphs(draw: st.DrawFn) -> tuple[list, list[Wires]]:
     """Blocks that fork and join: a graph of one input and one output."""
     blocks, wires, unread, streams = [], [], [0], 1
@@ -66,13 +73,13 @@ def graphs(draw: st.DrawFn) -> tuple[list, list[Wires]]:
 
 
 PATTERNS = st.lists(st.booleans(), min_size=1, max_size=12).map(lambda bits: np.array([*bits, True]))
-ANY = st.one_of(schedules(), st.builds(Fifo, st.integers(1, 4)), buffers())
+ANY = st.one_of(schedules(), st.builds(Fifo, st.integers(1, 4)), buffers(), tasks())
 ROWS = st.lists(ANY, min_size=1, max_size=5)
 
 
 def agrees(blocks: list, wires: list[Wires], words_in: int, source: np.ndarray, sink: np.ndarray) -> int:
     """Every transfer and every counter is that of the naive model, to the last word and to the deadlock behind it."""
-    idle = len(source) + len(sink) + sum(b.period_cycles + b.latency_cycles for b in blocks if isinstance(b, (Schedule, Buffer))) + 20
+    idle = len(source) + len(sink) + sum(b.period_cycles + b.latency_cycles for b in blocks if isinstance(b, (Schedule, Buffer, Task))) + 20
     witness = naive.run(blocks, words_in, source, sink, idle, wires)
     assert witness.out_words == list(range(len(witness.out_words)))
     if witness.out_words:
