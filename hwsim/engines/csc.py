@@ -13,7 +13,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,6 +23,7 @@ from intir import BitwrightError
 
 Int64 = NDArray[np.int64]
 MAX_BITS = 8
+MAX_PES = 4096
 
 
 class CscError(BitwrightError):
@@ -74,6 +77,12 @@ class Csc:
         """Entries of each PE in each column: (pes, inputs)."""
         return np.diff(self.pointers, axis=1)
 
+    @cached_property
+    def column_counts(self) -> NDArray[np.unsignedinteger[Any]]:
+        """The same as the simulation walks it: (inputs, pes), in the smallest type that holds them."""
+        counts = self.counts
+        return np.ascontiguousarray(counts.T, dtype=np.min_scalar_type(int(counts.max())))
+
     def entry_positions(self) -> tuple[Int64, Int64]:
         """Row and column of every entry, padding included."""
         pe = np.repeat(np.arange(self.pes), np.diff(self.first))
@@ -112,8 +121,9 @@ def encode(weights: Int64, pes: int, *, index_bits: int = 4, code_bits: int = 4,
     """
     if weights.ndim != 2 or 0 in weights.shape:
         raise CscError(f"{where} has the shape {weights.shape}; give a matrix of inputs x outputs, at least 1 x 1")
-    columns, rows = np.nonzero(weights)
-    values, inverse = np.unique(weights[columns, rows], return_inverse=True)
+    flat = np.flatnonzero(weights)
+    columns, rows = np.divmod(flat, weights.shape[1])
+    values, inverse = np.unique(weights.ravel()[flat], return_inverse=True)
     if len(values) >= 1 << code_bits:
         raise CscError(f"{where} has {len(values)} different weights besides 0, but codes of {code_bits} bits name "
                        f"{(1 << code_bits) - 1}; share its weights (`quant.nn.share_weights`), or give code_bits = "
@@ -140,24 +150,71 @@ def encode_entries(rows: Int64, columns: Int64, codes: Int64, shape: tuple[int, 
     Raises
     ------
     CscError
-        If a number is out of range.
+        If a number is out of range, or a nonzero is given twice.
     """
-    for name, value, most in (("pes", pes, 4096), ("index_bits", index_bits, MAX_BITS), ("code_bits", code_bits, MAX_BITS)):
+    for name, value, most in (("pes", pes, MAX_PES), ("index_bits", index_bits, MAX_BITS), ("code_bits", code_bits, MAX_BITS)):
         if not 1 <= value <= most:
             raise CscError(f"{name} is {value}; give a whole number from 1 to {most}")
     inputs, outputs = shape
-    pe, local = rows % pes, rows // pes
-    order = np.argsort((pe * inputs + columns) * (-(-outputs // pes)) + local)
-    pe, column, local, code = pe[order], columns[order], local[order], codes[order]
-    same = np.concatenate([[False], (pe[1:] == pe[:-1]) & (column[1:] == column[:-1])])
-    gap = local - np.where(same, np.concatenate([[0], local[:-1]]) + 1, 0)
-    pads = gap >> index_bits  # each stands for 2**index_bits rows
-    last = np.cumsum(pads + 1) - 1  # where each nonzero goes
-    indices = np.full(len(last) + int(pads.sum()), (1 << index_bits) - 1, np.uint8)
-    stored = np.zeros(len(indices), np.uint8)
-    indices[last] = gap & ((1 << index_bits) - 1)
-    stored[last] = code
-    counts = np.bincount(pe * inputs + column, weights=pads + 1, minlength=pes * inputs).astype(np.int64).reshape(pes, inputs)
-    pointers = np.concatenate([np.zeros((pes, 1), np.int64), np.cumsum(counts, axis=1)], axis=1)
-    first = np.concatenate([[0], np.cumsum(counts.sum(axis=1))]).astype(np.int64)
+    if len(codebook) > 1 << code_bits or codebook[0] != 0:
+        raise CscError(f"a codebook of {len(codebook)} values that begins with {codebook[0]}; codes of {code_bits} bits name at "
+                       f"most {1 << code_bits} values, the first of them 0")
+    for name, numbers, least, end in (("row", rows, 0, outputs), ("column", columns, 0, inputs), ("code", codes, 1, len(codebook))):
+        if len(numbers) and not least <= numbers.min() <= numbers.max() < end:
+            wrong = next(number for number in (numbers.min(), numbers.max()) if not least <= number < end)
+            raise CscError(f"a nonzero has the {name} {wrong}; give {name}s from {least} to {end - 1}")
+    rows, columns, codes = (np.ascontiguousarray(numbers, np.int64) for numbers in (rows, columns, codes))
+    place = columns * outputs + rows
+    steps = np.diff(place)
+    if (steps <= 0).any():
+        order = np.argsort(place)
+        rows, columns, codes = rows[order], columns[order], codes[order]
+        steps = np.diff(place[order])
+        if (steps == 0).any():
+            twice = int(np.argmin(steps))
+            raise CscError(f"the nonzero in row {rows[twice]} and column {columns[twice]} is given twice; give it once")
+    counts = _count(rows, columns, inputs, pes, index_bits)
+    pointers = np.zeros((pes, inputs + 1), np.int64)
+    np.cumsum(counts, axis=1, out=pointers[:, 1:])
+    first = np.concatenate([[0], np.cumsum(pointers[:, -1])])
+    indices, stored = _fill(rows, columns, codes, first, pes, index_bits)
     return Csc(inputs, outputs, pes, index_bits, code_bits, codebook, first, pointers, indices, stored)
+
+
+@numba.njit(cache=True)
+def _count(rows, columns, inputs, pes, index_bits):  # type: ignore[no-untyped-def]
+    """Entries of each PE in each column, of nonzeros in the order of columns, then of rows."""
+    counts = np.zeros((pes, inputs), np.int64)
+    next_row = np.zeros(pes, np.int64)
+    column = -1
+    for k in range(len(rows)):
+        if columns[k] != column:
+            column = columns[k]
+            next_row[:] = 0
+        local, pe = divmod(rows[k], pes)
+        counts[pe, column] += 1 + ((local - next_row[pe]) >> index_bits)  # a padding entry stands for 2**index_bits rows
+        next_row[pe] = local + 1
+    return counts
+
+
+@numba.njit(cache=True)
+def _fill(rows, columns, codes, first, pes, index_bits):  # type: ignore[no-untyped-def]
+    """Indices and codes of the entries that `_count` counted, each PE's from `first` on."""
+    most = (1 << index_bits) - 1
+    indices = np.full(first[-1], most, np.uint8)
+    stored = np.zeros(first[-1], np.uint8)
+    at = first[:-1].copy()
+    next_row = np.zeros(pes, np.int64)
+    column = -1
+    for k in range(len(rows)):
+        if columns[k] != column:
+            column = columns[k]
+            next_row[:] = 0
+        local, pe = divmod(rows[k], pes)
+        gap = local - next_row[pe]
+        place = at[pe] + (gap >> index_bits)
+        indices[place] = gap & most
+        stored[place] = codes[k]
+        at[pe] = place + 1
+        next_row[pe] = local + 1
+    return indices, stored

@@ -1,0 +1,225 @@
+"""When a sparse engine does what: exact cycles of layers and frames from the real data, and what happens in them.
+
+The rules are those of `eie`.  One pass over the broadcast columns suffices: what the queues' depth asks of column k is the
+latest start among the PEs of column ``k - (F - 1)``, one number for all of them, so a column costs a maximum and a sum for
+each PE.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from .csc import Csc
+from .eie import SETTLE_CYCLES, Eie
+
+Int64 = NDArray[np.int64]
+Activations = NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class LayerRun:
+    """What happens in the cycles of a layer, from the first of its scan (c0) until all PEs are done (E).
+
+    Parameters
+    ----------
+    cycles : int
+        ``E - c0``.
+    broadcasts : int
+        Nonzero activations.
+    scan_wait_cycles : int
+        In which the scan was in words without a nonzero and so kept the broadcast waiting.
+    full_wait_cycles : int
+        In which an activation stood in the broadcast register because a PE held as many columns as it can.
+    busy_cycles, empty_cycles : int64 (pes,)
+        In which each PE worked on an entry (padding, too), and on a column in which it has none.
+    held_mean : float
+        Columns that a PE holds, on average over cycles and PEs.
+    held_peak : int
+        Most that a PE ever held; at most the queue depth.
+    padding_entries : int
+        Padding among the entries worked on.
+    word_reads : int
+        Words read from the matrix memories, all PEs.
+    same_row_entries : int
+        Entries that follow one of the same row in the very next cycle.  A pipeline that reads a sum in one cycle and writes
+        it in a later one must forward here; ours does both in one.
+    """
+
+    cycles: int
+    broadcasts: int
+    scan_wait_cycles: int
+    full_wait_cycles: int
+    busy_cycles: Int64
+    empty_cycles: Int64
+    held_mean: float
+    held_peak: int
+    padding_entries: int
+    word_reads: int
+    same_row_entries: int
+
+    @property
+    def entries(self) -> int:
+        """Entries worked on, padding included."""
+        return int(self.busy_cycles.sum())
+
+    @property
+    def pointer_reads(self) -> int:
+        """Pointers read, all PEs: begin and end of a column, from the even and the odd bank."""
+        return 2 * self.broadcasts * len(self.busy_cycles)
+
+    @property
+    def starved_cycles(self) -> Int64:
+        """Cycles in which each PE had no column to work on."""
+        return self.cycles - self.busy_cycles - self.empty_cycles
+
+    @property
+    def load_balance(self) -> float:
+        """Part of all PEs' cycles in which they worked on an entry."""
+        return float(self.busy_cycles.mean()) / self.cycles
+
+
+def layer_cycles(matrix: Csc, x: Activations, *, lanes: int, queue_depth: int) -> int:
+    """Cycles from the first of a layer's scan (c0) until all PEs are done (E).
+
+    Parameters
+    ----------
+    matrix : Csc
+    x : array (inputs,)
+        Activations; only where they are 0 matters.
+    lanes, queue_depth : int
+        As in `Eie`.
+    """
+    _check(matrix, x.shape, queue_depth)
+    nothing = np.empty((0, 1), np.int64)
+    return int(_walk(matrix.column_counts, x != 0, lanes, queue_depth, nothing[:, 0], nothing[:, 0], nothing))
+
+
+def run_layer(matrix: Csc, x: Activations, *, lanes: int, queue_depth: int, read_entries: int = 8,
+              base: Int64 | None = None) -> LayerRun:
+    """The same cycles and what happens in them.
+
+    Parameters
+    ----------
+    matrix, x, lanes, queue_depth
+        As in `layer_cycles`.
+    read_entries : int
+        Entries in a word of the matrix memory.
+    base : int64 (pes,), optional
+        Entries that lie before the layer's in each PE's matrix memory, by default none.
+    """
+    _check(matrix, x.shape, queue_depth)
+    columns = np.flatnonzero(x)
+    taken, accepted = np.empty(len(columns), np.int64), np.empty(len(columns), np.int64)
+    ends = np.empty((len(columns), matrix.pes), np.int64)
+    cycles = int(_walk(matrix.column_counts, x != 0, lanes, queue_depth, taken, accepted, ends))
+    counts = matrix.column_counts[columns]
+    before = np.concatenate([np.zeros(1, np.int64), accepted[:-1]])[:len(columns)]
+    starts = ends - np.maximum(counts, 1)
+    word_reads, padding, same_row = _read(matrix.indices, matrix.codes, matrix.first, matrix.pointers, columns, starts, ends,
+                                          np.zeros(matrix.pes, np.int64) if base is None else base, read_entries)
+    return LayerRun(cycles, len(columns), int((taken - np.maximum(before, 1)).sum()), int((accepted - taken - 1).sum()),
+                    counts.sum(axis=0, dtype=np.int64), (counts == 0).sum(axis=0),
+                    float((ends - accepted[:, None] - 1).sum()) / (cycles * matrix.pes), _most_held(accepted, ends),
+                    int(padding), int(word_reads), int(same_row))
+
+
+def frame_cycles(engine: Eie, matrices: Sequence[Csc], activations: Sequence[Activations]) -> tuple[Int64, Int64]:
+    """Cycles of whole frames: all layers one after another, as the command list runs them.
+
+    Parameters
+    ----------
+    engine : Eie
+    matrices : sequence of Csc
+        One a layer.
+    activations : sequence of arrays (frames, inputs)
+        What each layer takes; only where they are 0 matters.
+
+    Returns
+    -------
+    open_at, busy : int64 (frames,)
+        From the first cycle of the first layer's scan to that of the last one's, in which loading the next frame may begin;
+        and to the first drained word of the last layer.
+    """
+    shapes = list(pairwise(engine.sizes))
+    if [(one.inputs, one.outputs) for one in matrices] != shapes or any(one.pes != engine.pes for one in matrices):
+        raise ValueError(f"matrices of {[(one.inputs, one.outputs, one.pes) for one in matrices]} inputs, outputs and PEs; the "
+                         f"engine has layers of {shapes} and {engine.pes} PEs")
+    frames = len(activations[0])
+    if [one.shape for one in activations] != [(frames, inputs) for inputs, _ in shapes]:
+        raise ValueError(f"activations of the shapes {[one.shape for one in activations]}; give (frames, inputs) for each of "
+                         f"{shapes}")
+    open_at, busy = np.zeros(frames, np.int64), np.zeros(frames, np.int64)
+    for layer, (matrix, batch) in enumerate(zip(matrices, activations, strict=True)):
+        if layer:
+            open_at += busy + engine.drain_words(layer - 1) + engine.feedback_cycles
+        for frame, x in enumerate(batch):
+            busy[frame] = layer_cycles(matrix, x, lanes=engine.lanes, queue_depth=engine.queue_depth) + SETTLE_CYCLES
+    return open_at, open_at + busy
+
+
+def _check(matrix: Csc, shape: tuple[int, ...], queue_depth: int) -> None:
+    if shape != (matrix.inputs,):
+        raise ValueError(f"activations of the shape {shape}; the matrix has {matrix.inputs} inputs")
+    if queue_depth < 2:
+        raise ValueError(f"a queue depth of {queue_depth}; give 2 or more")
+
+
+def _most_held(accepted: Int64, ends: Int64) -> int:
+    """Most columns that a PE holds at once: in the cycle after one is accepted, those that end later."""
+    most = 0
+    while most < len(ends) and (ends[:len(ends) - most] > accepted[most:, None] + 1).any():
+        most += 1
+    return most
+
+
+@numba.njit(cache=True)
+def _walk(counts, active, lanes, depth, taken, accepted, ends):  # type: ignore[no-untyped-def]
+    """E - c0; r, t (broadcasts,) and the PEs' ends (broadcasts, pes) go into the arrays behind unless they are empty."""
+    pes = counts.shape[1]
+    end = np.zeros(pes, np.int64)
+    latest = np.zeros(depth - 1, np.int64)  # latest start of each of the last depth - 1 columns
+    slot, k, word, r, t = 0, 0, 0, 1, 0
+    for column in range(len(active)):
+        if not active[column]:
+            continue
+        r, word = max(t, r + column // lanes - word), column // lanes
+        t = max(r, latest[slot]) + 1
+        last = t + 1
+        for p in range(pes):
+            start = max(t + 1, end[p])
+            last = max(last, start)
+            end[p] = start + max(1, np.int64(counts[column, p]))
+        latest[slot] = last
+        slot = slot + 1 if slot < depth - 2 else 0
+        if len(ends):
+            taken[k], accepted[k], ends[k] = r, t, end
+        k += 1
+    return max(end.max(), r + (len(active) - 1) // lanes - word + 1)
+
+
+@numba.njit(cache=True)
+def _read(indices, codes, first, pointers, columns, starts, ends, base, read_entries):  # type: ignore[no-untyped-def]
+    """Words read, padding entries, and entries in the same row as the one a cycle before."""
+    words, padding, same_row = 0, 0, 0
+    for p in range(len(pointers)):
+        last_row, last_end = -1, -1
+        for k in range(len(columns)):
+            begin, stop = pointers[p, columns[k]], pointers[p, columns[k] + 1]
+            if begin == stop:
+                continue
+            words += (base[p] + stop - 1) // read_entries - (base[p] + begin) // read_entries + 1
+            here = first[p] + begin
+            if codes[here] and starts[k, p] == last_end and indices[here] == last_row:
+                same_row += 1
+            last_row, last_end = -1, ends[k, p]
+            for place in range(here, first[p] + stop):
+                last_row += indices[place] + 1
+                padding += codes[place] == 0
+    return words, padding, same_row
