@@ -107,7 +107,8 @@ def _taken(graph: Graph, plan: Plan) -> Resources:
 
 def _without_dsps(plan: Plan, products: list[Layer]) -> Plan:
     """The same with its products in LUTs."""
-    logic = {layer.name: replace(plan.layers[layer.name], multiplier="logic") for layer in products if "multiplier" in layer.options}
+    logic = {layer.name: replace(plan.layers[layer.name], multiplier="logic")
+             for layer in products if "multiplier" in layer.options}
     return replace(plan, layers=plan.layers | logic)
 
 

@@ -15,6 +15,7 @@ from .dataflow import ALWAYS, MAX_CYCLES, Block, Fifo, Trace, Wires, simulate
 from .dataflow import Fork as ForkBlock
 from .engines.base import Engine, Word
 from .engines.eie import Eie
+from .engines.eie_cycles import task
 from .engines.fifo import StreamFifo
 from .engines.fork import Fork
 from .engines.memories import Resources
@@ -65,7 +66,7 @@ class Stage:
             return Fifo(self.engine.depth)
         if isinstance(self.engine, Fork):
             return ForkBlock()
-        return self.engine.task(self.constants) if isinstance(self.engine, Eie) else self.engine.schedule
+        return task(self.engine, self.constants["pointers"]) if isinstance(self.engine, Eie) else self.engine.schedule
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,7 +154,7 @@ class Design:
             if not isinstance(stage.engine, Eie):
                 return stage.timing
             inputs = zip(layers[stage.layer].inputs, stage.engine.sizes, strict=False)
-            return stage.engine.task(stage.constants, [values[value].reshape(-1, size) for value, size in inputs])
+            return task(stage.engine, stage.constants["pointers"], [values[value].reshape(-1, size) for value, size in inputs])
 
         return [timing(stage) for stage in self.stages]
 

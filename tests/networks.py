@@ -15,6 +15,7 @@ from hwsim.plan import Plan
 from intir import BIPOLAR, ArgMax, Clip, Graph, GraphBuilder, IntType, MatMul, Requant, ScaleChannels, Threshold, unsigned
 
 Int64 = NDArray[np.int64]
+U4 = unsigned(4)
 
 
 def draw(kind: IntType, shape: Sequence[int], rng: np.random.Generator) -> Int64:
@@ -63,7 +64,7 @@ def mlp(sizes: Sequence[int], *, x: IntType = BIPOLAR, w: IntType = BIPOLAR, act
     return build.build()
 
 
-def sparse_mlp(sizes: Sequence[int], *, density: float = 0.2, codes: int = 15, x: IntType = unsigned(4), act: IntType = unsigned(4),
+def sparse_mlp(sizes: Sequence[int], *, density: float = 0.2, codes: int = 15, x: IntType = U4, act: IntType = U4,
                post: str = "requant", seed: int = 0, name: str = "sparse") -> Graph:
     """A multilayer perceptron with pruned, shared weights.
 

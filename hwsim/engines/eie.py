@@ -24,23 +24,17 @@ simulator, whose "queue depth" is F, too: the columns that a PE holds, that whic
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
 
-import numpy as np
-from numpy.typing import NDArray
-
 from intir import IntType
 
-from ..schedule import Task
 from .base import Engine, Word
 from .elementwise import Elementwise
 from .memories import Memory
 from .multipliers import product_dsps, product_luts
 
-Int64 = NDArray[np.int64]
 #: From the cycle in which the last PE is done to the first drained word: the pipeline from an entry's address to its sum, and
 #: the cycle in which the end is seen.
 SETTLE_CYCLES = 6
@@ -157,23 +151,6 @@ class Eie(Engine):
     def position_bits(self) -> int:
         """Of a pointer: the number of an entry, or one more."""
         return self.entries.bit_length()
-
-    def task(self, constants: Mapping[str, Int64], activations: Sequence[Int64] | None = None) -> Task:
-        """What it does with frames.
-
-        Parameters
-        ----------
-        constants
-            Its own; of these, ``pointers``.
-        activations : int64 (F, inputs) per layer, optional
-            Of F frames; by default one without a zero, which takes longest.
-        """
-        sizes = self.sizes[:-1]
-        counts = np.split(np.diff(constants["pointers"], axis=1), np.cumsum(sizes)[:-1], axis=1)
-        if activations is None:
-            activations = [np.ones((1, size), np.int64) for size in sizes]
-        open_at, busy = frame_cycles(self, counts, activations)
-        return Task(self.words_in_frame, self.words_out_frame, open_at, busy, self.rows)
 
     @property
     def feedback_cycles(self) -> int:

@@ -16,6 +16,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from ..schedule import Task
 from .csc import Csc
 from .eie import SETTLE_CYCLES, Eie
 
@@ -155,12 +156,37 @@ def frame_cycles(engine: Eie, matrices: Sequence[Csc], activations: Sequence[Act
     if [one.shape for one in activations] != [(frames, inputs) for inputs, _ in shapes]:
         raise ValueError(f"activations of the shapes {[one.shape for one in activations]}; give (frames, inputs) for each of "
                          f"{shapes}")
+    return _frames(engine, [one.column_counts for one in matrices], activations)
+
+
+def task(engine: Eie, pointers: Int64, activations: Sequence[Activations] | None = None) -> Task:
+    """What an engine does with frames, as the simulator of whole designs wants it.
+
+    Parameters
+    ----------
+    engine : Eie
+    pointers : int64 (pes, columns + 1)
+        Of all layers, as the engine's memories hold them.
+    activations : sequence of arrays (frames, inputs), optional
+        What each layer takes; by default one frame without a zero, which takes longest.
+    """
+    sizes = engine.sizes[:-1]
+    counts = np.split(np.ascontiguousarray(np.diff(pointers, axis=1).T), np.cumsum(sizes)[:-1])
+    if activations is None:
+        activations = [np.ones((1, size), np.bool_) for size in sizes]
+    return Task(engine.words_in_frame, engine.words_out_frame, *_frames(engine, counts, activations), engine.rows)
+
+
+def _frames(engine: Eie, counts: Sequence[NDArray[Any]], activations: Sequence[Activations]) -> tuple[Int64, Int64]:
+    frames = len(activations[0])
     open_at, busy = np.zeros(frames, np.int64), np.zeros(frames, np.int64)
-    for layer, (matrix, batch) in enumerate(zip(matrices, activations, strict=True)):
+    for layer, (own, batch) in enumerate(zip(counts, activations, strict=True)):
         if layer:
             open_at += busy + engine.drain_words(layer - 1) + engine.feedback_cycles
+        nothing = np.empty((0, 1), np.int64)
         for frame, x in enumerate(batch):
-            busy[frame] = layer_cycles(matrix, x, lanes=engine.lanes, queue_depth=engine.queue_depth) + SETTLE_CYCLES
+            cycles = _walk(own, x != 0, engine.lanes, engine.queue_depth, nothing[:, 0], nothing[:, 0], nothing)
+            busy[frame] = int(cycles) + SETTLE_CYCLES
     return open_at, open_at + busy
 
 

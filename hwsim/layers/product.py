@@ -115,8 +115,8 @@ class ProductLayer(Layer):
     def check(self, entry: LayerPlan) -> None:
         if self.taps is not None and self.has_simd and entry.simd not in [None, *self.simd_choices()]:
             super().check(replace(entry, simd=1))
-            raise PlanError(f"layer '{self.name}': its windows cannot give simd = {entry.simd} inputs at a time; the nearest that they "
-                            f"can is {' or '.join(nearest(entry.simd or 1, self.simd_choices()))}")
+            raise PlanError(f"layer '{self.name}': its windows cannot give simd = {entry.simd} inputs at a time; the nearest that "
+                            f"they can is {' or '.join(nearest(entry.simd or 1, self.simd_choices()))}")
         super().check(entry)
         if self.is_unrolled(entry) and (luts := quick_luts(self.weights, self.x_types[0])) > MOST_UNROLLED_LUTS:
             key, choices = ("pe", self.pe_choices()) if self.outputs > 1 else ("simd", self.simd_choices())

@@ -19,6 +19,7 @@ from intir import Clip, Graph, IntType, MatMul, Node, Op, Requant, Reshape, Scal
 from ..engines import elementwise as engines
 from ..engines.csc import Csc, CscError, encode
 from ..engines.eie import Eie
+from ..engines.eie_cycles import task
 from ..engines.elementwise import Elementwise
 from ..engines.thresholding import Thresholding
 from ..plan import LayerPlan, PlanError
@@ -192,7 +193,7 @@ class SparseLayer(Layer):
 
     def cycles(self, entry: LayerPlan) -> int:
         engine, constants = self.unit(entry)
-        return self.positions * engine.task(constants).period_cycles
+        return self.positions * task(engine, constants["pointers"]).period_cycles
 
     def luts(self, entry: LayerPlan) -> int:
         return self.unit(entry)[0].luts
