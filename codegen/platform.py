@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from amaranth.hdl import ClockSignal, Const, Elaboratable, Instance, Module, Shape, ValueLike
+from amaranth.hdl import ClockSignal, Const, Elaboratable, Instance, Module, ResetSignal, Shape, ValueLike
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In
 
@@ -40,7 +40,8 @@ class VerilogPlatform:
         if self.cells.setdefault(name, text) != text:
             raise CodegenError(f"two different helper modules are called '{name}'; give them different names")
 
-    def block(self, name: str, make: Callable[[], wiring.Component], **ports: ValueLike) -> Instance:
+    def block(self, name: str, make: Callable[[], wiring.Component], *, clocked: bool = False,
+              **ports: ValueLike) -> Instance:
         """An instance of a component that gets a module of its own.
 
         Parameters
@@ -49,12 +50,15 @@ class VerilogPlatform:
             Module name; it must say everything that makes the component different, for it is made once per name.
         make : callable
             Makes the component.
+        clocked : bool
+            It has registers, and some that are reset.
         ports : port name -> value connected to it
         """
         if name not in self.blocks:
             self.blocks[name] = make()
         flows = {port: flow for port, (_, flow) in flat_ports(self.blocks[name]).items()}
-        return Instance(name, **{f"{'i' if flows[port] is In else 'o'}_{port}": value for port, value in ports.items()})
+        clock = {"i_clk": ClockSignal(), "i_rst": ResetSignal()} if clocked else {}
+        return Instance(name, **clock, **{f"{'i' if flows[port] is In else 'o'}_{port}": value for port, value in ports.items()})
 
     def get_memory(self, mem: memory.Memory) -> Elaboratable:
         """Amaranth's hook: an instance of ``bw_rom`` (contents from a file) or ``bw_ram``."""

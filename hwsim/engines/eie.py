@@ -35,9 +35,9 @@ from .elementwise import Elementwise
 from .memories import Memory
 from .multipliers import product_dsps, product_luts
 
-#: From the cycle in which the last PE is done to the first drained word: the pipeline from an entry's address to its sum, and
-#: the cycle in which the end is seen.
-SETTLE_CYCLES = 6
+#: From E to the first drained word: an entry that was issued in the cycle before E is in its sum then.  That the end has come
+#: is seen meanwhile.
+SETTLE_CYCLES = 4
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,7 @@ class Eie(Engine):
     @property
     def position_bits(self) -> int:
         """Of a pointer: the number of an entry, or one more."""
-        return self.entries.bit_length()
+        return max(1, self.entries.bit_length())
 
     @property
     def feedback_cycles(self) -> int:

@@ -1,0 +1,199 @@
+"""`eie`: compressed layers on an array of processing elements.  Parameters and cycles: `hwsim.engines.eie.Eie`.
+
+    i -> activation memories -> scan -> PEs (with their pointers and matrices) -> drain -> o
+              ^                                                                     |
+              +------------------------------- post <-------------------------------+
+
+Here are the control, the read-only memories of the PEs, and the way from inner layers' sums to activations.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
+from amaranth.lib import wiring
+from numpy.typing import NDArray
+
+from hwsim.engines.eie import SETTLE_CYCLES, Eie
+from hwsim.engines.elementwise import Clip, Elementwise, Lookup, Requant, Scale
+from hwsim.engines.thresholding import Thresholding
+
+from ..platform import VerilogPlatform
+from .constants import rom
+from .eie_activations import EieActivations
+from .eie_drain import EieDrain
+from .eie_pe import EiePe
+from .eie_scan import EieScan
+from .elementwise import ClipBlock, LookupBlock, ScaleBlock
+from .numbers import encoded, fit, lanes, number, recoded, selected
+from .requant import RequantBlock
+from .sequencer import register, wrapping
+from .stream_block import StreamBlock
+from .thresholding import ThresholdingBlock
+
+Int64 = NDArray[np.int64]
+_POST = {Clip: ClipBlock, Lookup: LookupBlock, Requant: RequantBlock, Scale: ScaleBlock, Thresholding: ThresholdingBlock}
+
+
+class EieBlock(StreamBlock[Eie]):
+    """A sparse engine.
+
+    Parameters
+    ----------
+    params : Eie
+    pointers : int64 (pes, columns + 1)
+        Where the columns of all layers begin among a PE's entries, one layer behind the other, and the last one's end.
+    indices, codes : int64 (pes, entries)
+        Each PE's entries, filled up with 0.
+    codebooks : int64 (layers, 2**code_bits)
+    stem : str
+        Prefix of its memory files.
+    post : constants of the blocks of `params.post`
+        ``post0_multiplier`` is what the first one takes as `multiplier`.
+
+    Members
+    -------
+    i : stream of lanes_in elements
+    o : stream of lanes_out elements
+    """
+
+    def __init__(self, params: Eie, *, pointers: Int64, indices: Int64, codes: Int64, codebooks: Int64, stem: str,
+                 **post: Int64) -> None:
+        super().__init__(params)
+        self.pointers, self.indices, self.codes, self.codebooks, self.stem, self.post = \
+            pointers, indices, codes, codebooks, stem, post
+
+    def elaborate(self, platform: object) -> Module:
+        p = self.params
+        m = Module()
+        m.submodules.activations = activations = EieActivations(p)
+        m.submodules.scan = scan = EieScan(p)
+        m.submodules.drain = drain = EieDrain(p)
+        layer, is_last, start, draining = Signal(range(p.layers)), Signal(), Signal(), Signal()
+        m.d.comb += [is_last.eq(layer == p.layers - 1), scan.layer.eq(layer), drain.layer.eq(layer), drain.is_last.eq(is_last),
+                     activations.address.eq(scan.address), activations.enable.eq(scan.enable), scan.word.eq(activations.word),
+                     scan.start.eq(start), activations.i.valid.eq(self.i.valid), activations.i.payload.eq(self.i.payload),
+                     self.i.ready.eq(activations.i.ready)]
+        idle = self._elements(m, platform, scan, drain, layer, draining)
+
+        written = self._feedback(m, activations, drain, layer, is_last)
+        advance = Signal()
+        m.d.comb += advance.eq(~self.o.valid | self.o.ready)
+        with m.If(advance):
+            results = [encoded(number(one, p.sum_type), p.out_type) for one in lanes(drain.part, p.sum_type)]
+            m.d.sync += self.o.valid.eq(drain.fires & is_last)
+        m.d.comb += self.o.payload.eq(register(m, advance & drain.fires & is_last, Cat(results), "result"))
+
+        settled = Signal(range(SETTLE_CYCLES))
+        m.d.sync += start.eq(activations.begin | activations.swap)
+        m.d.comb += activations.open.eq(activations.begin if p.layers == 1 else activations.swap & (layer == p.layers - 2))
+        with m.FSM():
+            with m.State("CLEAR"):
+                m.d.comb += [drain.clearing.eq(1), draining.eq(1)]
+                with m.If(drain.cleared):
+                    m.next = "WAIT"
+            with m.State("WAIT"):
+                m.d.comb += activations.begin.eq(activations.full)
+                with m.If(activations.full):
+                    m.next = "SCAN"
+            with m.State("SCAN"):
+                m.d.sync += settled.eq(0)
+                with m.If(idle & ~start):
+                    m.next = "SETTLE"
+            with m.State("SETTLE"):
+                m.d.sync += settled.eq(settled + 1)
+                with m.If(settled == SETTLE_CYCLES - 2):
+                    m.next = "DRAIN"
+            with m.State("DRAIN"):
+                m.d.comb += [draining.eq(1), drain.fires.eq(advance | ~is_last)]
+                with m.If(drain.fires & drain.drained):
+                    m.next = "FEED"
+                    with m.If(is_last):
+                        m.d.sync += layer.eq(0)
+                        m.next = "WAIT"
+            with m.State("FEED"):
+                m.d.comb += activations.swap.eq(written)
+                with m.If(written):
+                    m.d.sync += layer.eq(layer + 1)
+                    m.next = "SCAN"
+        return m
+
+    def _elements(self, m: Module, platform: object, scan: EieScan, drain: EieDrain, layer: Value, draining: Value) -> Value:
+        """The PEs and their memories; whether nothing of the layer is left to do but for the entries in their pipelines."""
+        p = self.params
+        incoming, rooms, idle = Signal(), Signal(p.pes), Signal(p.pes)
+        m.d.comb += scan.accept.eq(scan.valid & rooms.all())
+        m.d.sync += incoming.eq(scan.accept)
+        x, swapped = register(m, Const(1), scan.x, "incoming_x"), register(m, Const(1), scan.swapped, "incoming_swapped")
+        width = p.sum_type.bits
+        for n in range(p.pes):
+            address = Signal(max(1, (p.depth - 1).bit_length()), name=f"address{n}")
+            even, odd = (self._rom(m, f"{name}{n}", self.pointers[n, start::2], p.position_bits, where)
+                         for name, start, where in (("even", 0, scan.even), ("odd", 1, scan.odd)))
+            ports = {
+                "incoming": incoming, "x": x, "even": even, "odd": odd, "swapped": swapped, "room": rooms[n], "idle": idle[n],
+                "address": address, "word": self._rom(m, f"matrix{n}", self._matrix(n), p.read_entries * self._entry_bits, address),
+                "layer": layer, "draining": draining, "row": drain.row, "clear": drain.clear[n],
+                "sum": drain.sums[n * width:(n + 1) * width],
+            }
+            m.submodules[f"pe{n}"] = self._element(m, platform, ports)
+        return scan.done & ~scan.valid & ~incoming & idle.all()
+
+    def _element(self, m: Module, platform: object, ports: dict[str, Value]) -> object:
+        """One PE; in Verilog, an instance of the module that all have in common."""
+        if isinstance(platform, VerilogPlatform):
+            return platform.block(f"{self.stem}_pe", lambda: EiePe(self.params, self.codebooks, self.stem), clocked=True, **ports)
+        pe = EiePe(self.params, self.codebooks, self.stem)
+        for name, member in pe.signature.members.items():
+            ours, theirs = ports[name], getattr(pe, name)
+            m.d.comb += theirs.eq(ours) if member.flow is wiring.In else ours.eq(theirs)
+        return pe
+
+    def _rom(self, m: Module, name: str, words: list[int] | Int64, bits: int, address: Value) -> Value:
+        return rom(m, name, self.stem, [int(word) for word in words], bits, address, Const(1))
+
+    @property
+    def _entry_bits(self) -> int:
+        return self.params.index_bits + self.params.code_bits
+
+    def _matrix(self, pe: int) -> list[int]:
+        """Words of a PE's matrix memory, the first entry in the least significant bits, its index below its code."""
+        p = self.params
+        entries = [int(index) | int(code) << p.index_bits for index, code in zip(self.indices[pe], self.codes[pe], strict=True)]
+        return [sum(entry << (n * self._entry_bits) for n, entry in enumerate(entries[at:at + p.read_entries]))
+                for at in range(0, p.depth * p.read_entries, p.read_entries)]
+
+    def _feedback(self, m: Module, activations: EieActivations, drain: EieDrain, layer: Value, is_last: Value) -> Value:
+        """From drained words of inner layers to the activation memory; whether a layer's last one is written."""
+        p = self.params
+        if p.layers == 1:
+            return Const(0)
+        valid = Signal(name="drained")
+        m.d.sync += valid.eq(drain.fires & ~is_last)
+        word: Value = register(m, drain.fires & ~is_last, drain.word, "drained_word")
+        has: Value = valid
+        kind = p.sum_type
+        for n, engine in enumerate(p.post):
+            m.submodules[f"post{n}"] = block = self._post(n, engine)
+            m.d.comb += [block.i.valid.eq(has), block.o.ready.eq(1),
+                         block.i.payload.eq(Cat(recoded(one, kind, engine.x_type) for one in lanes(word, kind)))]
+            word, has, kind = block.o.payload, block.o.valid, engine.out_type
+        steps = [p.drain_words(inner) for inner in range(p.layers - 1)]
+        position, last = Signal(range(max(steps))), Signal()
+        m.d.comb += last.eq(position == selected(layer, [Const(count - 1, len(position)) for count in steps]))
+        with m.If(has):
+            m.d.sync += position.eq(Mux(last, 0, position + 1))
+        # What a layer's last word does not fill is 0, whatever `post` makes of nothing.
+        results = [fit(recoded(one, kind, p.x_type), p.x_type) for one in lanes(word, kind)]
+        kept = [selected(layer, [Const(lane < (size % p.lanes or p.lanes), 1) for size in p.sizes[1:-1]])
+                for lane in range(p.lanes)]
+        m.d.comb += [activations.write.eq(has), activations.position.eq(position),
+                     activations.results.eq(Cat(Mux(last & ~keep, 0, one) for one, keep in zip(results, kept, strict=True)))]
+        return has & last
+
+    def _post(self, n: int, engine: Elementwise) -> StreamBlock:
+        """The block of one engine of `post`, with its constants."""
+        prefix = f"post{n}_"
+        constants = {name.removeprefix(prefix): values for name, values in self.post.items() if name.startswith(prefix)}
+        stem = {} if isinstance(engine, Clip) else {"stem": f"{self.stem}_post{n}"}
+        return _POST[type(engine)](engine, **constants, **stem)
