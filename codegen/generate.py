@@ -28,6 +28,7 @@ from hwsim.engines.window import Window
 
 from .axi import AxiPort
 from .blocks.argmax import ArgmaxBlock
+from .blocks.eie import EieBlock
 from .blocks.elementwise import ClipBlock, LookupBlock, ScaleBlock
 from .blocks.fifo import FifoBlock
 from .blocks.fork import ForkBlock
@@ -133,6 +134,7 @@ BLOCKS: dict[type[Engine], tuple[Callable[..., wiring.Component], bool]] = {
     join.Arithmetic: (ArithmeticBlock, False),
     join.Concat: (ConcatBlock, False),
     Permute: (PermuteBlock, False),
+    Eie: (EieBlock, True),
     Vvu: (VvuBlock, True),
     elementwise.Clip: (ClipBlock, False),
     elementwise.Lookup: (LookupBlock, True),

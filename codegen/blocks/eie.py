@@ -27,7 +27,7 @@ from .eie_scan import EieScan
 from .elementwise import ClipBlock, LookupBlock, ScaleBlock
 from .numbers import encoded, fit, lanes, number, recoded, selected
 from .requant import RequantBlock
-from .sequencer import register, wrapping
+from .sequencer import register
 from .stream_block import StreamBlock
 from .thresholding import ThresholdingBlock
 

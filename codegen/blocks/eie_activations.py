@@ -10,6 +10,7 @@ from amaranth.lib.wiring import In, Out
 from hwsim.engines.eie import Eie
 
 from .eie_pe import address_bits
+from .numbers import lanes, recoded
 from .sequencer import wrapping
 
 
@@ -89,15 +90,17 @@ class EieActivations(wiring.Component):
             m.d.sync += part.eq(Mux(completes, 0, part + 1))
             with m.If(completes):
                 m.d.sync += place.eq(Mux(ends, 0, place + 1))
+        taken = Signal(p.lanes_in * p.x_type.bits)
+        m.d.comb += taken.eq(Cat(recoded(one, p.first_type, p.x_type) for one in lanes(self.i.payload, p.first_type)))
         parts: list[Value] = []
         for n in range(p.lanes // p.lanes_in - 1):
-            held = Signal(len(self.i.payload), name=f"part{n}")
+            held = Signal(len(taken), name=f"part{n}")
             # What a frame's last word does not fill is 0, so parts are cleared when their word is written.
             with m.If(takes & completes):
                 m.d.sync += held.eq(0)
             with m.Elif(takes & (part == n)):
-                m.d.sync += held.eq(self.i.payload)
-            parts.append(Mux(part == n, self.i.payload, held))
+                m.d.sync += held.eq(taken)
+            parts.append(Mux(part == n, taken, held))
         whole = part == p.lanes // p.lanes_in - 1
-        parts.append(self.i.payload & whole.replicate(len(self.i.payload)))
+        parts.append(taken & whole.replicate(len(taken)))
         return takes & completes, place, Cat(parts)
