@@ -69,7 +69,7 @@ class EieBlock(StreamBlock[Eie]):
         m.submodules.activations = activations = EieActivations(p)
         m.submodules.scan = scan = EieScan(p)
         m.submodules.drain = drain = EieDrain(p)
-        layer, is_last, start, draining = Signal(range(p.layers)), Signal(), Signal(), Signal()
+        layer, is_last, start, draining = Signal(range(max(2, p.layers))), Signal(), Signal(), Signal()
         m.d.comb += [is_last.eq(layer == p.layers - 1), scan.layer.eq(layer), drain.layer.eq(layer), drain.is_last.eq(is_last),
                      activations.address.eq(scan.address), activations.enable.eq(scan.enable), scan.word.eq(activations.word),
                      scan.start.eq(start), activations.i.valid.eq(self.i.valid), activations.i.payload.eq(self.i.payload),
