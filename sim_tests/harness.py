@@ -13,7 +13,7 @@ from intir import Graph
 PATTERNS = ["stalling_both", "stalling_sink", "stalling_source", "unstalled"]
 
 
-def co_verify(graph: Graph, plan: Plan, folder: Path, frames: int = 3, **options: Any) -> tuple[Bundle, Verification]:
+def co_verify(graph: Graph, plan: Plan, folder: Path, frames: int | None = 3, **options: Any) -> tuple[Bundle, Verification]:
     """Build and verify: the RTL's bits are the reference's and its cycles hwsim's, under all four stall patterns."""
     bundle = build(graph, plan, folder / "bundle")
     result = verify(bundle.path, frames=frames, **options)
