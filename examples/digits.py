@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import numpy as np
@@ -164,3 +165,16 @@ def evaluate(network: nn.Module, images: NDArray[np.uint8]) -> NDArray[np.float3
     with torch.no_grad():
         logits: NDArray[np.float32] = network(torch.from_numpy(as_input(images))).numpy()
     return logits
+
+
+def save_weights(network: nn.Module, path: Path) -> None:
+    """Write all parameters and statistics as a `.npz` of float32 arrays (and integer counters)."""
+    np.savez(path, **{name: value.numpy() for name, value in network.state_dict().items()})
+
+
+def load_weights(network: Network, path: Path) -> Network:
+    """The network with what `save_weights` wrote, in evaluation mode."""
+    with np.load(path, allow_pickle=False) as arrays:
+        network.load_state_dict({name: torch.from_numpy(arrays[name]) for name in arrays.files})
+    network.eval()
+    return network
