@@ -40,7 +40,8 @@ def main() -> None:
                       f"{100 * last.density:.2f}")
     layers = [np.asarray(node.op.weights) for node in integers.nodes if isinstance(node.op, MatMul)]
     left, all_weights = sum(int(np.count_nonzero(one)) for one in layers), sum(one.size for one in layers)
-    percent = accuracy_percent(to_source(run(integers, host_input(integers, images)), integers), labels)
+    logits = to_source(run(integers, host_input(integers, images)), integers)
+    percent = accuracy_percent(logits, labels)
     table.add_row("the same in integers only", f"{percent:.1f}", f"{left:,}", f"{100 * left / all_weights:.2f}")
 
     each = Table("layer", "weights", "nonzeros", "density %", "distinct nonzero values")
@@ -50,6 +51,8 @@ def main() -> None:
     console = Console(width=100)
     console.print(table)
     console.print(each)
+    same = int(np.sum(logits.argmax(axis=1) == evaluate(networks["shared, fine-tuned"], images).argmax(axis=1)))
+    console.print(f"{same:,} of {len(labels):,} digits get the same class from torch and from the integers")
 
 
 if __name__ == "__main__":

@@ -82,7 +82,7 @@ def export_qonnx(
     if not isinstance(example_input, Tensor) or example_input.ndim == 0 or not len(example_input):
         raise ExportError("the example input must be a tensor of at least one sample, shape (N, ...)")
     if any(hasattr(part, "weight_mask") for part in module.modules()):
-        raise ExportError(f"{type(module).__name__} has masked weights: call quant.nn.finish_pruning on it, which makes zeros of them")
+        raise ExportError(f"{type(module).__name__} has masked weights: call quant.nn.finish_pruning on it first")
     prepared = copy.deepcopy(module).eval()
     for part in prepared.modules():
         if isinstance(part, PreparesForExport):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 
 import numpy as np
@@ -14,9 +13,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-import intir
 from intir import MatMul
-from quant.lower import host_input, lower
+from quant.lower import lower
 from quant.nn import (
     LSQ,
     BipolarQuant,
@@ -36,6 +34,8 @@ from quant.nn import (
     quantize,
     share_weights,
 )
+from tests.quant.nn.meaning import meaning
+from tests.quant.test_lower_oracle import reals, same
 
 LAYERS = {"0": (6, 2, 3, 3), "3": (20, 54), "5": (4, 20)}
 
@@ -292,7 +292,7 @@ def test_masks_are_to_be_finished_before_export_and_quantize(tmp_path):
 
 
 def test_prune_retrain_share_tune_lower(tmp_path):
-    """The whole way: as many nonzero integers as were kept, of at most 15 values, and the integers are what torch computes."""
+    """The whole way: as many nonzero integers as were kept, of at most 15 values, and the integers are exactly what the file means."""
     torch.manual_seed(0)
     x = torch.randint(256, (200, 40)) / 255
     target = (x @ torch.randn(40, 5)).argmax(1)
@@ -321,16 +321,12 @@ def test_prune_retrain_share_tune_lower(tmp_path):
     assert [one.nonzeros for one in density_report(quantized)] == counts
 
     export_qonnx(quantized, x[:1], tmp_path / "shared.onnx")
-    graph = lower(tmp_path / "shared.onnx", input_spec="u8/255").graph
-    matrices = [np.asarray(node.op.weights) for node in graph.nodes if isinstance(node.op, MatMul)]
+    lowered = lower(tmp_path / "shared.onnx", input_spec="u8/255")
+    matrices = [np.asarray(node.op.weights) for node in lowered.graph.nodes if isinstance(node.op, MatMul)]
     assert [int(np.count_nonzero(one)) for one in matrices] == counts[:-1]
     for one, layer in zip(matrices, (network[0], network[2]), strict=True):
         assert np.array_equal(one != 0, (layer.weight != 0).numpy().T)
         assert 2 <= len(np.unique(one[one != 0])) <= 15
         assert np.abs(one).max() <= 127
-    integers = np.rint(x.numpy() * 255).astype(np.int64)
-    logits = intir.to_source(intir.run(graph, host_input(graph, integers)), graph)
-    with torch.no_grad():
-        exact = copy.deepcopy(quantized).double()(torch.tensor(integers, dtype=torch.float64) * quantized.input_quant.scale.double())
-    near = np.isclose(logits, exact.numpy(), atol=1e-3, rtol=1e-4).all(axis=1)
-    assert near.mean() > 0.95  # the rest lies on a threshold
+    few = x[:20].numpy()
+    assert same(reals(lowered, np.rint(few * 255).astype(np.int64)), meaning(tmp_path / "shared.onnx", few, rational=True))
