@@ -23,6 +23,7 @@ from .learned import LSQ, PACT, pact_penalty
 from .memory import Bytes, MemoryUse, memory_use
 from .observers import CalibrationError, Observer, fit_weight
 from .poweroftwo import DynamicFixedPoint, PowerOfTwoQuant
+from .pruning import GradualPruning, LayerDensity, cubic_density, density_report, finish_pruning, prune
 from .ptq import quantize
 from .shared import SharedQuant, share_weights
 from .stochastic import StochasticQuant
@@ -33,9 +34,10 @@ from .xnor import ScaledBipolarQuant, XnorConv2d, XnorLinear
 __all__ = [
     "HWGQ", "LSQ", "PACT", "AbcConv2d", "AbcInputs", "AbcLinear", "AbcQuant", "AdderConv2d", "AdderLinear", "BinaryLinear",
     "BipolarQuant", "Bytes", "CalibrationError", "DoReFaActivation", "DoReFaSign", "DoReFaWeight", "DynamicFixedPoint",
-    "ExportError", "HorqConv2d", "HorqLinear", "HorqQuant", "IntQuant", "MemoryUse", "Observer", "PowerOfTwoQuant", "QuantConv1d",
-    "QuantConv2d", "QuantConvTranspose1d", "QuantConvTranspose2d", "QuantLinear", "QuantizationError", "Quantizer",
-    "ScaledBipolarQuant", "SharedQuant", "StochasticQuant", "TernaryQuant", "TtqQuant", "TwnQuant", "UniformQuant", "XnorConv2d",
-    "XnorLinear", "bipolar", "clip_latent_weights", "export_qonnx", "fit_weight", "fold_before", "fold_behind", "memory_use",
-    "pact_penalty", "quantize", "scale_adder_gradients", "share_weights", "straight_through",
+    "ExportError", "GradualPruning", "HorqConv2d", "HorqLinear", "HorqQuant", "IntQuant", "LayerDensity", "MemoryUse", "Observer",
+    "PowerOfTwoQuant", "QuantConv1d", "QuantConv2d", "QuantConvTranspose1d", "QuantConvTranspose2d", "QuantLinear",
+    "QuantizationError", "Quantizer", "ScaledBipolarQuant", "SharedQuant", "StochasticQuant", "TernaryQuant", "TtqQuant",
+    "TwnQuant", "UniformQuant", "XnorConv2d", "XnorLinear", "bipolar", "clip_latent_weights", "cubic_density", "density_report",
+    "export_qonnx", "finish_pruning", "fit_weight", "fold_before", "fold_behind", "memory_use", "pact_penalty", "prune", "quantize",
+    "scale_adder_gradients", "share_weights", "straight_through",
 ]

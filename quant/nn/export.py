@@ -81,6 +81,8 @@ def export_qonnx(
         raise ExportError(f"what is exported must be a torch.nn.Module, not a {type(module).__name__}")
     if not isinstance(example_input, Tensor) or example_input.ndim == 0 or not len(example_input):
         raise ExportError("the example input must be a tensor of at least one sample, shape (N, ...)")
+    if any(hasattr(part, "weight_mask") for part in module.modules()):
+        raise ExportError(f"{type(module).__name__} has masked weights: call quant.nn.finish_pruning on it first")
     prepared = copy.deepcopy(module).eval()
     for part in prepared.modules():
         if isinstance(part, PreparesForExport):

@@ -79,7 +79,8 @@ class SharedQuant(Quantizer):
             return self.frozen_scale
         largest = float(self.codebook.detach().abs().max())
         most = (1 << self.entry_bits - 1) - 1
-        return torch.tensor(2.0 ** math.ceil(math.log2(largest / most)) if largest > 0 else 1.0)
+        # Never below the least normal float32: what is smaller still becomes 0.
+        return torch.tensor(2.0 ** max(math.ceil(math.log2(largest / most)), -126) if largest > 0 else 1.0)
 
     def quantize(self, x: Tensor) -> Tensor:
         if self.codes is None:

@@ -98,6 +98,13 @@ def test_prepared_weights_quantize_to_the_same_values(weight, codes, entry_bits,
     assert torch.equal(quantizer.prepare_weight(stored), before)
 
 
+def test_the_tiniest_weights_become_zero():
+    quantizer, weight = SharedQuant(2, entry_bits=3), torch.tensor([2.0**-149, -(2.0**-149)])
+    quantizer.fit(weight)
+    assert quantizer(weight).tolist() == [0.0, 0.0]
+    assert quantizer.scale.item() == 2.0**-126
+
+
 def test_the_file_holds_entries_and_their_step(tmp_path):
     torch.manual_seed(0)
     layer = QuantLinear(30, 20, weight_quant=SharedQuant(entry_bits=6), bias=False)
