@@ -148,6 +148,15 @@ def test_corners(pes: int, lanes: int, depth: int) -> None:
     check(weights, x, pes, 100, depth)  # a single, partial word
 
 
+def test_padding_in_the_row_of_the_entry_before_is_no_sum() -> None:
+    weights = np.zeros((6, 4), np.int64)
+    weights[:, 3] = 1  # with one bit of index: padding in row 1, then row 3
+    weights[[0, 2], 1:] = [1, 0, 0]
+    check(weights, np.ones(6), 1, 6, 4, index_bits=1)
+    weights[:, :] = 1
+    check(weights[:, :1], np.ones(6), 1, 6, 4)
+
+
 def test_the_smallest_cases() -> None:
     one = encode(np.ones((1, 1), np.int64), 1)
     # seen in cycle 1, in the broadcast register from 2 on and accepted there, worked on in 3
