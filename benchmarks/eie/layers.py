@@ -51,7 +51,7 @@ class Published:
         They were drawn one by one, and so are up to 3% more or less than the published density says.
         """
         products = self.drawn_ideal_us * CLOCK_MHZ * PES
-        return round(products / (self.drawn_nonzeros / self.inputs))
+        return min(self.inputs, round(products / (self.drawn_nonzeros / self.inputs)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,17 +110,14 @@ def published() -> list[Published]:
     """All nine."""
     with FILE.open(encoding="utf-8") as file:
         rows = list(csv.DictReader(line for line in file if not line.startswith("#")))
-    return [Published(row["layer"], *(int(row[name]) for name in ("inputs", "outputs")),
-                      *(float(row[name]) for name in ("weight_density", "activation_density", "paper_theoretical_us", "paper_actual_us")),
-                      int(row["drawn_nonzeros"]), float(row["drawn_ideal_us"]), {depth: float(row[f"depth{depth}_us"]) for depth in DEPTHS})
-            for row in rows]
+    return [Published(row["layer"], int(row["inputs"]), int(row["outputs"]), float(row["weight_density"]),
+                      float(row["activation_density"]), float(row["paper_theoretical_us"]), float(row["paper_actual_us"]),
+                      int(row["drawn_nonzeros"]), float(row["drawn_ideal_us"]),
+                      {depth: float(row[f"depth{depth}_us"]) for depth in DEPTHS}) for row in rows]
 
 
-def drawn(one: Published, seed: int = 1, *, active: int | None = None) -> Layer:
-    """Every weight is nonzero with the published probability, each code as likely; so many activations are, at random places.
-
-    `active` is by default as many as the authors' simulator was measured with.
-    """
+def drawn(one: Published, seed: int = 1) -> Layer:
+    """Every weight is nonzero with the published probability, each code as likely."""
     rng = np.random.default_rng(seed)
     size = one.inputs * one.outputs
     expected = size * one.weight_density
@@ -130,7 +127,14 @@ def drawn(one: Published, seed: int = 1, *, active: int | None = None) -> Layer:
     columns, rows = np.divmod(places[places < size], one.outputs)
     values = np.concatenate([np.arange(-2000, 0), np.arange(1, 2000)])
     codebook = np.concatenate([[0], np.sort(rng.choice(values, (1 << CODE_BITS) - 1, replace=False))])
-    x = np.zeros(one.inputs, np.int64)
-    where = rng.permutation(one.inputs)[:one.drawn_active if active is None else active]
-    x[where] = rng.integers(1, 256, len(where))
-    return Layer(one.name, rows, columns, rng.integers(1, 1 << CODE_BITS, len(rows)), (one.inputs, one.outputs), codebook, x)
+    return Layer(one.name, rows, columns, rng.integers(1, 1 << CODE_BITS, len(rows)), (one.inputs, one.outputs), codebook,
+                 activations(one.inputs, one.drawn_active, seed))
+
+
+def activations(inputs: int, active: int, seed: int = 1) -> Int64:
+    """So many nonzero ones at random places."""
+    rng = np.random.default_rng([seed, 1])
+    x = np.zeros(inputs, np.int64)
+    where = rng.permutation(inputs)[:active]
+    x[where] = rng.integers(1, 256, active)
+    return x
