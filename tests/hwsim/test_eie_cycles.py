@@ -202,6 +202,8 @@ def test_errors() -> None:
         layer_cycles(matrix, np.ones(4), lanes=1, queue_depth=2)
     with pytest.raises(ValueError, match="^a queue depth of 1; give 2 or more$"):
         run_layer(matrix, np.ones(3), lanes=1, queue_depth=1)
+    with pytest.raises(ValueError, match="^read_entries is 6; give a power of two$"):
+        run_layer(matrix, np.ones(3), lanes=1, queue_depth=2, read_entries=6)
     with pytest.raises(ValueError, match=r"^matrices of \[\(3, 2, 2\)\] inputs, outputs and PEs; the engine has layers of \[\(3, 2\)\] and 1 PEs$"):
         frame_cycles(engine((3, 2), 1, 1, 2), [matrix], [np.ones((1, 3))])
     with pytest.raises(ValueError, match=r"^activations of the shapes \[\(3,\)\]; give \(frames, inputs\) for each of \[\(3, 2\)\]$"):
