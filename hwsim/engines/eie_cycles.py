@@ -97,7 +97,7 @@ def layer_cycles(matrix: Csc, x: Activations, *, lanes: int, queue_depth: int) -
         As in `Eie`.
     """
     _check(matrix, x.shape, queue_depth)
-    return int(_walk(matrix.column_counts, x != 0, lanes, queue_depth, *_room(0, matrix.pes)))
+    return int(_walk(matrix.column_counts, x != 0, lanes, queue_depth, *NOTHING))
 
 
 def run_layer(matrix: Csc, x: Activations, *, lanes: int, queue_depth: int, read_entries: int = 8,
@@ -166,6 +166,9 @@ def _room(broadcasts: int, pes: int) -> tuple[Int64, Int64, Int64, NDArray[np.bo
     """For what `_walk` tells of every broadcast."""
     return (np.empty(broadcasts, np.int64), np.empty(broadcasts, np.int64), np.empty((broadcasts, pes), np.int64),
             np.empty((broadcasts, pes), np.bool_))
+
+
+NOTHING = _room(0, 1)
 
 
 def _check(matrix: Csc, shape: tuple[int, ...], queue_depth: int) -> None:
