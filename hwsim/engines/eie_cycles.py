@@ -98,8 +98,7 @@ def layer_cycles(matrix: Csc, x: Activations, *, lanes: int, queue_depth: int) -
         As in `Eie`.
     """
     _check(matrix, x.shape, queue_depth)
-    nothing = np.empty((0, 1), np.int64)
-    return int(_walk(matrix.column_counts, x != 0, lanes, queue_depth, nothing[:, 0], nothing[:, 0], nothing))
+    return int(_walk(matrix.column_counts, x != 0, lanes, queue_depth, *NOTHING))
 
 
 def run_layer(matrix: Csc, x: Activations, *, lanes: int, queue_depth: int, read_entries: int = 8,
@@ -111,24 +110,23 @@ def run_layer(matrix: Csc, x: Activations, *, lanes: int, queue_depth: int, read
     matrix, x, lanes, queue_depth
         As in `layer_cycles`.
     read_entries : int
-        Entries in a word of the matrix memory.
+        Entries in a word of the matrix memory, a power of two.
     base : int64 (pes,), optional
         Entries that lie before the layer's in each PE's matrix memory, by default none.
     """
     _check(matrix, x.shape, queue_depth)
+    if read_entries < 1 or read_entries & (read_entries - 1):
+        raise ValueError(f"read_entries is {read_entries}; give a power of two")
     columns = np.flatnonzero(x)
-    taken, accepted = np.empty(len(columns), np.int64), np.empty(len(columns), np.int64)
-    ends = np.empty((len(columns), matrix.pes), np.int64)
-    cycles = int(_walk(matrix.column_counts, x != 0, lanes, queue_depth, taken, accepted, ends))
-    counts = matrix.column_counts[columns]
-    before = np.concatenate([np.zeros(1, np.int64), accepted[:-1]])[:len(columns)]
-    starts = ends - np.maximum(counts, 1)
-    word_reads, padding, same_row = _read(matrix.indices, matrix.codes, matrix.first, matrix.pointers, columns, starts, ends,
-                                          np.zeros(matrix.pes, np.int64) if base is None else base, read_entries)
-    return LayerRun(cycles, len(columns), int((taken - np.maximum(before, 1)).sum()), int((accepted - taken - 1).sum()),
-                    counts.sum(axis=0, dtype=np.int64), (counts == 0).sum(axis=0),
-                    float((ends - accepted[:, None] - 1).sum()) / (cycles * matrix.pes), _most_held(accepted, ends),
-                    int(padding), int(word_reads), int(same_row))
+    taken, accepted, ends, follows = _room(len(columns), matrix.pes)
+    cycles = int(_walk(matrix.column_counts, x != 0, lanes, queue_depth, taken, accepted, ends, follows))
+    before = np.concatenate([np.ones(1, np.int64), accepted[:-1]])[:len(columns)]
+    busy, empty, padding, word_reads, same_row = _read(
+        matrix.indices, matrix.codes, matrix.first, matrix.pointers, columns, follows,
+        np.zeros(matrix.pes, np.int64) if base is None else base, read_entries.bit_length() - 1)
+    held = int(ends.sum()) - int((accepted + 1).sum()) * matrix.pes
+    return LayerRun(cycles, len(columns), int((taken - before).sum()), int((accepted - taken - 1).sum()), busy, empty,
+                    held / (cycles * matrix.pes), int(_most_held(accepted, ends)), int(padding), int(word_reads), int(same_row))
 
 
 def frame_cycles(engine: Eie, matrices: Sequence[Csc], activations: Sequence[Activations]) -> tuple[Int64, Int64]:
@@ -190,6 +188,15 @@ def _frames(engine: Eie, counts: Sequence[NDArray[Any]], activations: Sequence[A
     return open_at, open_at + busy
 
 
+def _room(broadcasts: int, pes: int) -> tuple[Int64, Int64, Int64, NDArray[np.bool_]]:
+    """For what `_walk` tells of every broadcast."""
+    return (np.empty(broadcasts, np.int64), np.empty(broadcasts, np.int64), np.empty((broadcasts, pes), np.int64),
+            np.empty((broadcasts, pes), np.bool_))
+
+
+NOTHING = _room(0, 1)
+
+
 def _check(matrix: Csc, shape: tuple[int, ...], queue_depth: int) -> None:
     if shape != (matrix.inputs,):
         raise ValueError(f"activations of the shape {shape}; the matrix has {matrix.inputs} inputs")
@@ -197,17 +204,13 @@ def _check(matrix: Csc, shape: tuple[int, ...], queue_depth: int) -> None:
         raise ValueError(f"a queue depth of {queue_depth}; give 2 or more")
 
 
-def _most_held(accepted: Int64, ends: Int64) -> int:
-    """Most columns that a PE holds at once: in the cycle after one is accepted, those that end later."""
-    most = 0
-    while most < len(ends) and (ends[:len(ends) - most] > accepted[most:, None] + 1).any():
-        most += 1
-    return most
-
-
 @numba.njit(cache=True)
-def _walk(counts, active, lanes, depth, taken, accepted, ends):  # type: ignore[no-untyped-def]
-    """E - c0; r, t (broadcasts,) and the PEs' ends (broadcasts, pes) go into the arrays behind unless they are empty."""
+def _walk(counts, active, lanes, depth, taken, accepted, ends, follows):  # type: ignore[no-untyped-def]
+    """E - c0.
+
+    Unless they are empty, r, t (broadcasts,), the PEs' ends and whether they began at the end of the column before
+    (broadcasts, pes) go into the arrays behind.
+    """
     pes = counts.shape[1]
     end = np.zeros(pes, np.int64)
     latest = np.zeros(depth - 1, np.int64)  # latest start of each of the last depth - 1 columns
@@ -217,6 +220,8 @@ def _walk(counts, active, lanes, depth, taken, accepted, ends):  # type: ignore[
             continue
         r, word = max(t, r + column // lanes - word), column // lanes
         t = max(r, latest[slot]) + 1
+        if len(ends):
+            follows[k] = end >= t + 1
         last = t + 1
         for p in range(pes):
             start = max(t + 1, end[p])
@@ -231,21 +236,36 @@ def _walk(counts, active, lanes, depth, taken, accepted, ends):  # type: ignore[
 
 
 @numba.njit(cache=True)
-def _read(indices, codes, first, pointers, columns, starts, ends, base, read_entries):  # type: ignore[no-untyped-def]
-    """Words read, padding entries, and entries in the same row as the one a cycle before."""
-    words, padding, same_row = 0, 0, 0
-    for p in range(len(pointers)):
-        last_row, last_end = -1, -1
+def _most_held(accepted, ends):  # type: ignore[no-untyped-def]
+    """Most columns that a PE holds at once: in the cycle after one is accepted, those that end later."""
+    most = 0
+    for k in range(len(ends)):
+        while most <= k and ends[k - most].max() > accepted[k] + 1:
+            most += 1
+    return most
+
+
+@numba.njit(cache=True)
+def _read(indices, codes, first, pointers, columns, follows, base, read_shift):  # type: ignore[no-untyped-def]
+    """Busy and empty cycles of the PEs, padding entries, words read, entries in the same row as the one a cycle before."""
+    pes = len(pointers)
+    busy, empty = np.zeros(pes, np.int64), np.zeros(pes, np.int64)
+    padding, words, same_row = 0, 0, 0
+    for p in range(pes):
+        last_row = -1  # of the column before
         for k in range(len(columns)):
             begin, stop = pointers[p, columns[k]], pointers[p, columns[k] + 1]
+            busy[p] += stop - begin
             if begin == stop:
+                empty[p] += 1
+                last_row = -1
                 continue
-            words += (base[p] + stop - 1) // read_entries - (base[p] + begin) // read_entries + 1
-            here = first[p] + begin
-            if codes[here] and starts[k, p] == last_end and indices[here] == last_row:
-                same_row += 1
-            last_row, last_end = -1, ends[k, p]
-            for place in range(here, first[p] + stop):
+            words += ((base[p] + stop - 1) >> read_shift) - ((base[p] + begin) >> read_shift) + 1
+            begin += first[p]
+            stop += first[p]
+            same_row += follows[k, p] & (codes[begin] > 0) & (indices[begin] == last_row)
+            last_row = -1
+            for place in range(begin, stop):
                 last_row += indices[place] + 1
                 padding += codes[place] == 0
-    return words, padding, same_row
+    return busy, empty, padding, words, same_row

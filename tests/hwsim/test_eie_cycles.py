@@ -148,6 +148,15 @@ def test_corners(pes: int, lanes: int, depth: int) -> None:
     check(weights, x, pes, 100, depth)  # a single, partial word
 
 
+def test_padding_in_the_row_of_the_entry_before_is_no_sum() -> None:
+    weights = np.zeros((6, 4), np.int64)
+    weights[:, 3] = 1  # with one bit of index: padding in row 1, then row 3
+    weights[[0, 2], 1:] = [1, 0, 0]
+    check(weights, np.ones(6), 1, 6, 4, index_bits=1)
+    weights[:, :] = 1
+    check(weights[:, :1], np.ones(6), 1, 6, 4)
+
+
 def test_the_smallest_cases() -> None:
     one = encode(np.ones((1, 1), np.int64), 1)
     # seen in cycle 1, in the broadcast register from 2 on and accepted there, worked on in 3
@@ -193,6 +202,8 @@ def test_errors() -> None:
         layer_cycles(matrix, np.ones(4), lanes=1, queue_depth=2)
     with pytest.raises(ValueError, match="^a queue depth of 1; give 2 or more$"):
         run_layer(matrix, np.ones(3), lanes=1, queue_depth=1)
+    with pytest.raises(ValueError, match="^read_entries is 6; give a power of two$"):
+        run_layer(matrix, np.ones(3), lanes=1, queue_depth=2, read_entries=6)
     with pytest.raises(ValueError, match=r"^matrices of \[\(3, 2, 2\)\] inputs, outputs and PEs; the engine has layers of \[\(3, 2\)\] and 1 PEs$"):
         frame_cycles(engine((3, 2), 1, 1, 2), [matrix], [np.ones((1, 3))])
     with pytest.raises(ValueError, match=r"^activations of the shapes \[\(3,\)\]; give \(frames, inputs\) for each of \[\(3, 2\)\]$"):
