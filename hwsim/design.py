@@ -139,13 +139,14 @@ class Design:
         `x` are the frames, (F, *input shape), repeated, for a design whose cycles depend on data; without it, sparse engines
         take as long as if no activation were zero.
         """
-        timings = [stage.timing for stage in self.stages] if x is None else self._timings(x)
-        return simulate(timings, frames * self.words_in, frames * self.words_out,
+        return simulate(self.timings(x), frames * self.words_in, frames * self.words_out,
                         wires=[stage.wires for stage in self.stages], source=source, sink=sink, limit_cycles=limit_cycles,
                         drains=drains)
 
-    def _timings(self, x: Int64) -> list[Block]:
+    def timings(self, x: Int64 | None) -> list[Block]:
         """The blocks as the simulator sees them with these frames."""
+        if x is None:
+            return [stage.timing for stage in self.stages]
         layers = {layer.name: layer for layer in self.layers if isinstance(layer, SparseLayer)}
         wanted = tuple(value for layer in layers.values() for value in layer.inputs)
         values = run_all(self.graph, {self.graph.input.value: x}, keep=wanted) if wanted else {}

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .dataflow import SimulationError
+from .dataflow import Block, SimulationError
 from .design import Design, Stage
 from .engines.eie import Eie
+from .engines.fifo import StreamFifo
 from .engines.mvu import Mvu
 from .engines.unrolled import Unrolled
 from .schedule import Buffer, Schedule, Task
+from .sparsereport import ProductReport, sparse_products
 
 
 @dataclass(frozen=True)
@@ -95,6 +98,8 @@ class SimulationReport:
         Sums over the blocks of everything that adds up.
     input_bytes, output_bytes : float
         Per frame at the ports, without padding.
+    sparse : tuple of ProductReport
+        What happens inside sparse engines, product by product.
     """
 
     network: str
@@ -111,6 +116,7 @@ class SimulationReport:
     output_bytes: float
     totals: dict[str, float]
     blocks: tuple[BlockReport, ...]
+    sparse: tuple[ProductReport, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """The report for JSON."""
@@ -145,8 +151,10 @@ def simulate_report(design: Design, frames: int | None = None, x: NDArray[np.int
         raise SimulationError(f"{frames} frames to simulate; give 1 or more")
     trace = design.simulate(frames, x=x)
     ii, latency = design.rate() if x is None or not design.depends_on_data else design.mean_rate(trace)
-    blocks = tuple(_block(stage, ii, int(starved), int(blocked))
-                   for stage, starved, blocked in zip(design.stages, trace.starved, trace.blocked, strict=True))
+    sparse = sparse_products(design, x)
+    blocks = tuple(_block(stage, ii, int(starved), int(blocked), timing, [one for one in sparse if one.layer == stage.layer])
+                   for stage, starved, blocked, timing in zip(design.stages, trace.starved, trace.blocked, design.timings(x),
+                                                              strict=True))
     return SimulationReport(
         network=design.graph.name, family=design.plan.family, clock_mhz=design.plan.clock_mhz, frames=frames,
         initiation_interval_cycles=ii, first_output_latency_cycles=latency,
@@ -156,17 +164,18 @@ def simulate_report(design: Design, frames: int | None = None, x: NDArray[np.int
                                  if isinstance(stage.engine, (Mvu, Unrolled, Eie))),
         input_bytes=design.words_in * design.word_in.bits / 8,
         output_bytes=design.words_out * design.word_out.bits / 8,
-        totals={key: sum(getattr(block, key) for block in blocks) for key in SUMMED}, blocks=blocks)
+        totals={key: sum(getattr(block, key) for block in blocks) for key in SUMMED}, blocks=blocks, sparse=sparse)
 
 
-def _block(stage: Stage, ii: int, starved: int, blocked: int) -> BlockReport:
+def _block(stage: Stage, ii: int, starved: int, blocked: int, timing: Block, sparse: Sequence[ProductReport]) -> BlockReport:
     engine, rounds = stage.engine, stage.rounds
     actions = engine.actions
     bits_in, bits_out = _stream_bits(stage)
-    return BlockReport(
+    cycles = stage.cycles_per_frame if not isinstance(timing, Task) else round(rounds * timing.mean_period_cycles)
+    made = BlockReport(
         name=stage.name, engine=engine.kind, layer=stage.layer, pe=getattr(engine, "pe", None),
-        simd=getattr(engine, "simd", None), fifo_depth=getattr(engine, "depth", None), cycles=stage.cycles_per_frame,
-        utilisation=stage.cycles_per_frame / ii, starved_cycles=starved, blocked_cycles=blocked,
+        simd=getattr(engine, "simd", None), fifo_depth=engine.depth if isinstance(engine, StreamFifo) else None, cycles=cycles,
+        utilisation=cycles / ii, starved_cycles=starved, blocked_cycles=blocked,
         operations=rounds * actions.operations, accumulator_bits=getattr(engine, "accumulator_bits", None),
         weight_bytes=getattr(engine, "weight_bits", 0) / 8,
         threshold_bytes=(engine.memory_bits - getattr(engine, "weight_bits", 0)) / 8,
@@ -174,6 +183,15 @@ def _block(stage: Stage, ii: int, starved: int, blocked: int) -> BlockReport:
         weight_read_bytes=rounds * actions.weight_bits_read / 8, threshold_read_bytes=rounds * actions.threshold_bits_read / 8,
         buffer_read_bytes=rounds * actions.buffer_bits_read / 8, buffer_write_bytes=rounds * actions.buffer_bits_written / 8,
         **dataclasses.asdict(engine.resources))
+    if not isinstance(engine, Eie):
+        return made
+    # What depends on data; means over the frames.
+    word_bits = engine.read_entries * (engine.index_bits + engine.code_bits)
+    read = sum(one.word_reads * word_bits + one.pointer_reads * engine.position_bits for one in sparse)
+    return dataclasses.replace(
+        made, pe=engine.pes, simd=engine.lanes, accumulator_bits=engine.sum_type.bits,
+        operations=round(rounds * sum(one.ideal_cycles * one.pes - one.padding_worked for one in sparse)),
+        weight_bytes=sum(one.stored_bits for one in sparse) / 8, weight_read_bytes=rounds * read / 8)
 
 
 def _stream_bits(stage: Stage) -> tuple[int, int]:

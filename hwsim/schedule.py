@@ -161,4 +161,13 @@ class Task:
     @property
     def period_cycles(self) -> int:
         """The least number of clock cycles from one frame to the next, for the frame that takes longest."""
-        return int(max((self.busy + self.words_out).max(), (self.open_at + self.words_in).max())) + 1
+        return int(self._periods.max())
+
+    @property
+    def mean_period_cycles(self) -> float:
+        """The mean over the frames."""
+        return float(self._periods.mean())
+
+    @property
+    def _periods(self) -> NDArray[np.int64]:
+        return np.maximum(self.busy + self.words_out, self.open_at + self.words_in) + 1

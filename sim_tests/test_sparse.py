@@ -9,9 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from examples.lenet300 import model as lenet300
 from hwsim.autoplan import auto_plan
 from hwsim.plan import Plan
 from intir import Conv2d, Graph, GraphBuilder, IntType, MatMul, Requant, Reshape, unsigned
+from quant.data import mnist_digits
+from quant.lower import host_input
 from sim_tests.harness import co_verify
 from tests.networks import draw, sparse_mlp
 
@@ -70,3 +73,11 @@ def test_convolution_before_a_sparse_engine_and_a_dense_product_behind(tmp_path:
     assert {name: entry.engine for name, entry in plan.layers.items()} == {
         "conv": "mvu", "relu": "requant", "pruned": "eie", "act": "requant", "dense": "mvu"}
     co_verify(graph, plan, tmp_path, x=frames(graph, 0.5))
+
+
+def test_lenet_300_100_on_64_elements(tmp_path: Path) -> None:
+    graph = lenet300.graph()
+    x = host_input(graph, mnist_digits().test_images[:3])
+    bundle, result = co_verify(graph, planned(graph, 64, 16), tmp_path, x=x)
+    assert bundle.design.stages[0].engine.sizes == (784, 300, 100, 10)
+    assert result.patterns["unstalled"]["last_output_cycle"] == bundle.design.simulate(3, x=x).out_cycles[-1]

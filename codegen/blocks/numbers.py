@@ -14,6 +14,13 @@ def shape_of(kind: IntType) -> Shape:
     return signed_shape(kind.bits) if kind.signed else unsigned_shape(kind.bits)
 
 
+def spanning(lo: int, hi: int) -> Shape:
+    """The least shape that carries the integers from lo to hi, which may have any width (a range's length must fit 63 bits)."""
+    if lo >= 0:
+        return unsigned_shape(hi.bit_length())
+    return signed_shape(max((-lo - 1).bit_length(), hi.bit_length()) + 1)
+
+
 def lanes(word: Value, kind: IntType) -> list[Value]:
     """A word's elements as carried, lane 0 from the least significant bits."""
     parts = [word[n * kind.bits:(n + 1) * kind.bits] for n in range(len(word) // kind.bits)]

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from hwsim.engines.elementwise import Requant
 
 from .elementwise import ElementwiseBlock, clamped
+from .numbers import spanning
 from .sequencer import register
 
 Int64 = NDArray[np.int64]
@@ -59,7 +60,7 @@ class RequantBlock(ElementwiseBlock[Requant]):
             shift, rounding = shift - HIGH_MULTIPLY, "half_away"
         if not isinstance(alignment, Const):
             lo, hi = min(lo, lo << ends[1][1]), max(hi, hi << ends[1][1])
-            wide = Signal(range(lo, hi + 1), name=f"aligned{n}")
+            wide = Signal(spanning(lo, hi), name=f"aligned{n}")
             m.d.comb += wide.eq(value << alignment)
             value = wide
         lo, hi = (lo >> shift) + ends[2][0], -(-hi >> shift) + ends[2][1]
@@ -69,7 +70,7 @@ class RequantBlock(ElementwiseBlock[Requant]):
     @staticmethod
     def _held(m: Module, advance: Value, value: Value, lo: int, hi: int, name: str) -> Signal:
         """A register for a value in [lo, hi]."""
-        held = Signal(range(lo, hi + 1), name=name, reset_less=True)
+        held = Signal(spanning(lo, hi), name=name, reset_less=True)
         with m.If(advance):
             m.d.sync += held.eq(value)
         return held

@@ -181,10 +181,8 @@ def _frames(engine: Eie, counts: Sequence[NDArray[Any]], activations: Sequence[A
     for layer, (own, batch) in enumerate(zip(counts, activations, strict=True)):
         if layer:
             open_at += busy + engine.drain_words(layer - 1) + engine.feedback_cycles
-        nothing = np.empty((0, 1), np.int64)
         for frame, x in enumerate(batch):
-            cycles = _walk(own, x != 0, engine.lanes, engine.queue_depth, nothing[:, 0], nothing[:, 0], nothing)
-            busy[frame] = int(cycles) + SETTLE_CYCLES
+            busy[frame] = int(_walk(own, x != 0, engine.lanes, engine.queue_depth, *NOTHING)) + SETTLE_CYCLES
     return open_at, open_at + busy
 
 

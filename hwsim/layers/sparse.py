@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar
@@ -116,34 +116,57 @@ class SparseLayer(Layer):
                          max(0, *(self.graph.values[node.output].type.hi for node in self.products[:-1])))
         made: list[Elementwise] = []
         constants: dict[str, Int64] = {}
+        rows = {kind: [next((node for node in part if isinstance(node.op, kind)), None) for part in parts] for kind in kinds}
+        lift = self._lift(rows, padded)
         for kind in kinds:
-            nodes = [next((node for node in part if isinstance(node.op, kind)), None) for part in parts]
-            engine, one = self._engine(kind, nodes, padded, lanes, x_type)
+            engine, one = self._engine(kind, rows[kind], padded, lanes, x_type, lift)
             constants |= {f"post{len(made)}_{name}": values for name, values in one.items()}
             made.append(engine)
             x_type = engine.out_type
         return tuple(made), constants
 
-    def _engine(self, kind: type[Op], nodes: Sequence[Node | None], padded: list[int], lanes: int,
-                x_type: IntType) -> tuple[Elementwise, dict[str, Int64]]:
+    def _spread(self, nodes: Sequence[Node | None], padded: list[int], name: str, fill: int) -> Int64:
+        """A constant of all inner layers' channels; `fill` for a layer that has none, and where a layer is filled up."""
+        return _joined([np.array([fill]) if node is None else getattr(node.op, name) for node in nodes], self.sizes[1:-1], padded,
+                       fill)
+
+    def _lift(self, rows: Mapping[type[Op], Sequence[Node | None]], padded: list[int]) -> Int64:
+        """By how many bits each channel's scale is raised, so that all channels are shifted right by the same.
+
+        The quotient that is rounded stays the same number.  Without it, values of a layer that is shifted little would be
+        moved left behind the multiplier, by a shifter and at the width of those that are shifted most.
+        """
+        scales, requants = rows.get(ScaleChannels, []), rows.get(Requant, [])
+        none = np.zeros(sum(padded), np.int64)
+        if not scales or not requants or any(getattr(node.op, "rounding", "") == "gemmlowp" for node in requants if node) \
+                or _span(self._spread(scales, padded, "multiplier", 1)).levels == 1:
+            return none
+        most = max(int(node.op.shift.max()) for node in requants if node is not None and isinstance(node.op, Requant))
+        return most - self._spread(requants, padded, "shift", most)
+
+    def _engine(self, kind: type[Op], nodes: Sequence[Node | None], padded: list[int], lanes: int, x_type: IntType,
+                lift: Int64) -> tuple[Elementwise, dict[str, Int64]]:
         """One engine for the nodes of a kind in all inner layers (None: a layer that has none)."""
         channels = sum(padded)
         ops: list[Any] = [None if node is None else node.op for node in nodes]
 
         def spread(name: str, fill: int) -> Int64:
-            return _joined([np.array([fill]) if op is None else getattr(op, name) for op in ops], self.sizes[1:-1], padded, fill)
+            return self._spread(nodes, padded, name, fill)
 
         if kind is ScaleChannels:
-            types = [self.graph.values[node.output].type for node in nodes if node is not None]
-            out = IntType(min(0, x_type.lo, *(one.lo for one in types)), max(0, x_type.hi, *(one.hi for one in types)))
-            multiplier, offset = spread("multiplier", 1), spread("offset", 0)
-            return engines.Scale(channels, lanes, x_type, out, _span(multiplier), _span(offset)), \
+            multiplier, offset = spread("multiplier", 1) << lift, spread("offset", 0) << lift
+            values = [node.output if scale is None else scale.output for node, scale in zip(self.products, nodes, strict=False)]
+            ends = [_joined([getattr(self.range(value), end) for value in values], self.sizes[1:-1], padded, 0) << lift
+                    for end in ("lo", "hi")]
+            out = IntType(int(ends[0].min()), int(ends[1].max()))
+            out = out.union(IntType(0, 0)) if out.lo > 0 or out.hi < 0 else out  # what fills up is 0
+            return engines.Scale(channels, lanes, x_type, IntType(out.lo, out.hi), _span(multiplier), _span(offset)), \
                 {"multiplier": multiplier, "offset": offset}
         if kind is Requant:
             self._alike(nodes, "rounding")
             self._alike(nodes, "out")
             fill = min(int(op.shift.min()) for op in ops)
-            multiplier, shift, zero = spread("multiplier", 1), spread("shift", fill), spread("zero_point", 0)
+            multiplier, shift, zero = spread("multiplier", 1), spread("shift", fill) + lift, spread("zero_point", 0)
             return engines.Requant(channels, lanes, x_type, ops[0].out, _span(multiplier), _span(shift), _span(zero),
                                    ops[0].rounding), {"multiplier": multiplier, "shift": shift, "zero_point": zero}
         if kind is Threshold:
