@@ -35,6 +35,7 @@ class Storage:
     pointer_bits : int
         Where the columns begin and end, of all PEs.
     codebook_bits : int
+        Of one codebook; every PE has a copy of it.
     dense_bits : int
         The matrix with all its zeros, at 32 bits a weight.
     """

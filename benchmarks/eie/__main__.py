@@ -17,7 +17,7 @@ from rich.console import Console
 from hwsim.energy import energy_table
 
 from . import power, real, speed, sweeps, timing
-from .layers import Encoded, drawn, published
+from .layers import DEPTHS, Encoded, drawn, published
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -40,13 +40,13 @@ def main(arguments: list[str] | None = None) -> int:
         layers = [(row, Encoded.of(drawn(row, options.seed))) for row in rows if not options.only or row.name in options.only]
     encoded = [one for _, one in layers]
     console.print(timing.times(layers, failures))
-    console.print(timing.differences(layers, failures))
+    console.print(timing.differences(encoded, DEPTHS, "random patterns", seed=options.seed, failures=failures))
     console.print(timing.cpu_times(encoded, "random patterns", failures))
     if options.squeezenet.is_file():
         fires = [Encoded.of(one) for one in real.read(options.squeezenet)]
-        console.print(real.times(fires, failures))
+        console.print(timing.differences(fires, real.DEPTHS, real.TITLE, seed=1, failures=failures))
         console.print(real.sizes(fires), highlight=False)
-        console.print(timing.cpu_times(fires, "SqueezeNet", failures))
+        console.print(timing.cpu_times(fires, real.TITLE, failures))
     else:
         console.print(f"skipped: the real layers of SqueezeNet, for want of {options.squeezenet.name}; give it with --squeezenet")
     energies = energy_table()

@@ -13,18 +13,18 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-from rich.table import Table
 
 from hwsim.storage import CONVOLUTION_INDEX_BITS, huffman_storage, storage
 
-from .layers import PAPER_DEPTH, PES, WEIGHT_BITS, Encoded, Layer
-from .timing import explained
+from .layers import PES, WEIGHT_BITS, Encoded, Layer
 
 NAME: Final = "squeezenet_deepcompressed_codes.npz"
 SOURCE: Final = "songhan/SqueezeNet-Deep-Compression"
 #: Rather more than the paper's densities of activations behind ReLU.
 ACTIVE: Final = 0.5
 CODE_BITS: Final = 8
+DEPTHS: Final = (2, 8)
+TITLE: Final = f"SqueezeNet's real weights, {100 * ACTIVE:.0f}% of the activations nonzero, one output pixel"
 
 
 def default_file() -> Path:
@@ -47,22 +47,6 @@ def read(file: Path) -> list[Layer]:
             layers.append(Layer(key.removesuffix("_codes"), rows, columns, codes[columns, rows].astype(np.int64), codes.shape,
                                 codebook, x, code_bits=CODE_BITS))
     return layers
-
-
-def times(layers: list[Encoded], failures: list[str]) -> Table:
-    """Ours beside the authors' recurrence on the very same data, every difference named."""
-    table = Table(title=f"SqueezeNet, real weights ({SOURCE}); {100 * ACTIVE:.0f}% of the activations nonzero, drawn; "
-                        f"one output pixel; depth {PAPER_DEPTH}")
-    table.add_column("layer")
-    for heading in ("inputs, outputs", "density", "padding", "authors' recurrence\ncycles", "without the\nbiases' column",
-                    "start and\nend", "scan of words\nwithout nonzeros", "ours\ncycles"):
-        table.add_column(heading, justify="right")
-    for one in layers:
-        matrix = one.matrix
-        density = len(one.layer.rows) / matrix.inputs / matrix.outputs
-        table.add_row(one.layer.name, f"{matrix.inputs}, {matrix.outputs}", f"{100 * density:.0f}%",
-                      f"{100 * matrix.padding / matrix.entries:.1f}%", *(f"{n:,}" for n in explained(one, PAPER_DEPTH, failures)))
-    return table
 
 
 def sizes(layers: list[Encoded]) -> str:

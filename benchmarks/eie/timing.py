@@ -9,7 +9,7 @@ from rich.table import Table
 
 from hwsim.engines.eie_cycles import layer_cycles, run_layer
 
-from .authors import END_CYCLES, authors_cycles
+from .authors import WRITE_CYCLES, authors_cycles, measured
 from .layers import (
     AUTHORS_SECONDS_PER_CYCLE,
     CLOCK_MHZ,
@@ -55,30 +55,38 @@ def times(layers: list[tuple[Published, Encoded]], failures: list[str]) -> Table
     return table
 
 
-def differences(layers: list[tuple[Published, Encoded]], failures: list[str]) -> Table:
-    """The same layers on the authors' machine, and what ours does otherwise; all on the same patterns, at the paper's depth."""
-    table = Table(title=f"Where ours differs from the authors' machine, in cycles, at depth {PAPER_DEPTH}")
+def differences(layers: list[Encoded], depths: tuple[int, ...], title: str, *, seed: int, failures: list[str]) -> Table:
+    """The same patterns on the authors' machine, and what ours does otherwise."""
+    table = Table(title=f"Where ours differs from the authors' machine, in cycles, on the same patterns: {title}")
     table.add_column("layer")
-    for heading in ("authors' simulator,\nits own pattern", "their recurrence,\nour pattern", "without the\nbiases' column",
-                    "start and\nend", "scan of words\nwithout nonzeros", "ours"):
+    for heading in ("depth", "authors' simulator,\nmeasured", "their machine\nas we model it", "theirs ends before\nthe last entry",
+                    "theirs takes a cycle\nbetween words", "start and\nend", "our scan\nwaits", "ours", "difference"):
         table.add_column(heading, justify="right")
-    for row, one in layers:
-        table.add_row(row.name, f"{row.simulated_us[PAPER_DEPTH] * CLOCK_MHZ:,.0f}",
-                      *(f"{n:,}" for n in explained(one, PAPER_DEPTH, failures)))
+    known = measured() if seed == 1 else {}
+    for one in layers:
+        for depth in depths:
+            theirs, *rest = explained(one, depth, failures)
+            count = known.get((one.layer.name, depth))
+            if count not in (None, theirs):
+                failures.append(f"{one.layer.name} at depth {depth}: their simulator takes {count:,} cycles, the model of it "
+                                f"{theirs:,}")
+            table.add_row(one.layer.name, str(depth), "" if count is None else f"{count:,}", f"{theirs:,}",
+                          *(f"{n:+}" if n else "" for n in rest[:-1]), f"{rest[-1]:,}", f"{100 * (rest[-1] / theirs - 1):+.2f}%")
     return table
 
 
-def explained(one: Encoded, depth: int, failures: list[str]) -> tuple[int, int, int, int, int]:
-    """Cycles on the authors' machine, three changes, and ours, which is their sum."""
+def explained(one: Encoded, depth: int, failures: list[str]) -> tuple[int, int, int, int, int, int]:
+    """Cycles on the authors' machine, four differences, and ours, which is their sum."""
     theirs = authors_cycles(one.matrix, one.layer.x, depth)
-    biases = authors_cycles(one.matrix, one.layer.x, depth, biases=False) - theirs
-    ends = START_CYCLES - END_CYCLES
+    to_the_end = authors_cycles(one.matrix, one.layer.x, depth, stops=False)
+    no_scan = authors_cycles(one.matrix, one.layer.x, depth, stops=False, scan=False)
+    ends = START_CYCLES - WRITE_CYCLES
     run = run_layer(one.matrix, one.layer.x, lanes=LANES, queue_depth=depth)
-    scan = run.cycles - theirs - biases - ends
-    if not 0 <= scan <= run.scan_wait_cycles:
-        failures.append(f"{one.layer.name}: {scan} cycles beside the authors' recurrence, where the scan waits for "
+    waits = run.cycles - no_scan - ends
+    if not 0 <= waits <= run.scan_wait_cycles:
+        failures.append(f"{one.layer.name} at depth {depth}: {waits} cycles that nothing explains; the scan waits for "
                         f"{run.scan_wait_cycles}")
-    return theirs, biases, ends, scan, run.cycles
+    return theirs, to_the_end - theirs, no_scan - to_the_end, ends, waits, run.cycles
 
 
 def seconds_of(action: Callable[[], object], repeats: int) -> float:
