@@ -12,6 +12,7 @@ from hwsim.design import Design, Stage
 from hwsim.engines import elementwise, join
 from hwsim.engines.argmax import Argmax
 from hwsim.engines.base import Engine
+from hwsim.engines.eie import Eie
 from hwsim.engines.fifo import StreamFifo
 from hwsim.engines.fork import Fork
 from hwsim.engines.linebuffer import LineBuffer
@@ -27,6 +28,7 @@ from hwsim.engines.window import Window
 
 from .axi import AxiPort
 from .blocks.argmax import ArgmaxBlock
+from .blocks.eie import EieBlock
 from .blocks.elementwise import ClipBlock, LookupBlock, ScaleBlock
 from .blocks.fifo import FifoBlock
 from .blocks.fork import ForkBlock
@@ -137,6 +139,7 @@ BLOCKS: dict[type[Engine], tuple[Callable[..., wiring.Component], bool]] = {
     elementwise.Lookup: (LookupBlock, True),
     elementwise.Requant: (RequantBlock, True),
     elementwise.Scale: (ScaleBlock, True),
+    Eie: (EieBlock, True),
     LineBuffer: (LineBufferBlock, False),
     Mvu: (MvuBlock, True),
     Fork: (ForkBlock, False),
@@ -175,6 +178,9 @@ def describe(stage: Stage) -> str:
         matrix = f"{engine.inputs} x {engine.outputs}" + (f" in {engine.groups} groups" if engine.groups > 1 else "")
         return (f"matrix-vector unit, {matrix}, pe {engine.pe}, simd {engine.simd}, "
                 f"{engine.arithmetic}, {engine.accumulator_bits}-bit accumulators{after}")
+    if isinstance(engine, Eie):
+        return (f"sparse engine, {engine.pes} processing elements, layers of {' to '.join(map(str, engine.sizes))}, "
+                f"{engine.index_bits}-bit indices, {engine.code_bits}-bit codes, {engine.sum_type.bits}-bit accumulators")
     if isinstance(engine, LineBuffer):
         return f"line buffer, {engine.kernel[0]} x {engine.kernel[1]} taps of {engine.lanes} channels at a time"
     if isinstance(engine, Unrolled):

@@ -28,7 +28,7 @@ from .eie_scan import EieScan
 from .elementwise import ClipBlock, LookupBlock, ScaleBlock
 from .numbers import encoded, fit, lanes, number, recoded, selected
 from .requant import RequantBlock
-from .sequencer import register, wrapping
+from .sequencer import register
 from .stream_block import StreamBlock
 from .thresholding import ThresholdingBlock
 
@@ -184,7 +184,7 @@ class EieBlock(StreamBlock[Eie]):
                      activations.results.eq(Cat(Mux(last & ~keep, 0, one) for one, keep in zip(results, kept, strict=True)))]
         return has & last
 
-    def _post(self, n: int, engine: Elementwise) -> StreamBlock:
+    def _post(self, n: int, engine: Elementwise) -> StreamBlock[Elementwise]:
         """The block of one engine of `post`, with its constants."""
         prefix = f"post{n}_"
         constants = {name.removeprefix(prefix): values for name, values in self.post.items() if name.startswith(prefix)}

@@ -87,8 +87,8 @@ class EieScan(wiring.Component):
         with m.Elif(self.accept):
             m.d.sync += self.valid.eq(0)
         # One register, so that no part of it is without a reader where all pointers of a bank are alike.
-        offered = register(m, takes, Cat(element, column[0], (column >> 1)[:len(self.odd)], (after >> 1)[:len(self.even)]), "offered")
-        m.d.comb += Cat(self.x, self.swapped, self.odd, self.even).eq(offered)
+        offer = Cat(element, column[0], (column >> 1)[:len(self.odd)], (after >> 1)[:len(self.even)])
+        m.d.comb += Cat(self.x, self.swapped, self.odd, self.even).eq(register(m, takes, offer, "offered"))
         with m.If(self.start):
             m.d.sync += self.done.eq(0)
         with m.Elif(finished & last):

@@ -38,8 +38,9 @@ from .multipliers import product_dsps, product_luts
 #: From E to the first drained word: an entry that was issued in the cycle before E is in its sum then.  That the end has come
 #: is seen meanwhile.
 SETTLE_CYCLES = 4
-#: A larger memory of pointers or entries is to be block RAM; synthesis would make it of logic up to twice that size.
-MOST_LOGIC_BITS = 4096
+#: Larger memories of pointers, or of entries, are to be block RAM.  Pointers grow evenly, which makes for little logic; entries
+#: look random.
+MOST_POINTER_BITS, MOST_MATRIX_BITS = 4096, 2048
 
 
 @dataclass(frozen=True)
@@ -161,12 +162,13 @@ class Eie(Engine):
     @property
     def pointer_memories(self) -> tuple[Memory, Memory]:
         """Of each PE: the pointers of even columns, and those of odd ones."""
-        return (_rom(self.columns // 2 + 1, self.position_bits), _rom((self.columns + 1) // 2, self.position_bits))
+        even, odd = self.columns // 2 + 1, (self.columns + 1) // 2
+        return _rom(even, self.position_bits, MOST_POINTER_BITS), _rom(odd, self.position_bits, MOST_POINTER_BITS)
 
     @property
     def matrix_memory(self) -> Memory:
         """Of each PE: its entries."""
-        return _rom(self.depth, self.read_entries * (self.index_bits + self.code_bits))
+        return _rom(self.depth, self.read_entries * (self.index_bits + self.code_bits), MOST_MATRIX_BITS)
 
     @property
     def memories(self) -> tuple[Memory, ...]:
@@ -198,5 +200,5 @@ class Eie(Engine):
         return self.pes * pe + scan + drain + sum(one.logic_luts for one in self.post) + 60
 
 
-def _rom(depth: int, bits: int) -> Memory:
-    return Memory(depth, bits, style="block" if depth * bits > MOST_LOGIC_BITS else "distributed")
+def _rom(depth: int, bits: int, most: int) -> Memory:
+    return Memory(depth, bits, style="block" if depth * bits > most else "distributed")

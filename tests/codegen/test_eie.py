@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from tests.codegen.eie_model import Frame, frame, transfers
 from tests.codegen.harness import Driver, packed, patterns, unpacked
 
 Int64 = np.ndarray
+U4 = unsigned(4)
 
 
 @dataclass
@@ -97,12 +99,12 @@ def post_of(kind: str, sizes: tuple[int, ...], lanes: int, sums: IntType, x_type
 
 
 def case(rng: Any, sizes: tuple[int, ...], *, pes: int, lanes: int, lanes_in: int = 0, lanes_out: int = 0, queue_depth: int = 4,
-         index_bits: int = 2, code_bits: int = 3, read_entries: int = 2, x_type: IntType = unsigned(4), density: float = 0.5,
+         index_bits: int = 2, code_bits: int = 3, read_entries: int = 2, x_type: IntType = U4, density: float = 0.5,
          post: str = "clip", matrices: list[Int64] | None = None) -> Case:
     """Random matrices, unless they are given."""
     if matrices is None:
         matrices = []
-        for inputs, outputs in zip(sizes[:-1], sizes[1:], strict=True):
+        for inputs, outputs in pairwise(sizes):
             values = rng.permutation([v for v in range(-9, 10) if v])[:(1 << code_bits) - 1]
             keep = rng.random((inputs, outputs)) < density
             keep[:, rng.random(outputs) < 0.2] = False
