@@ -134,12 +134,12 @@ BLOCKS: dict[type[Engine], tuple[Callable[..., wiring.Component], bool]] = {
     join.Arithmetic: (ArithmeticBlock, False),
     join.Concat: (ConcatBlock, False),
     Permute: (PermuteBlock, False),
-    Eie: (EieBlock, True),
     Vvu: (VvuBlock, True),
     elementwise.Clip: (ClipBlock, False),
     elementwise.Lookup: (LookupBlock, True),
     elementwise.Requant: (RequantBlock, True),
     elementwise.Scale: (ScaleBlock, True),
+    Eie: (EieBlock, True),
     LineBuffer: (LineBufferBlock, False),
     Mvu: (MvuBlock, True),
     Fork: (ForkBlock, False),
@@ -178,6 +178,9 @@ def describe(stage: Stage) -> str:
         matrix = f"{engine.inputs} x {engine.outputs}" + (f" in {engine.groups} groups" if engine.groups > 1 else "")
         return (f"matrix-vector unit, {matrix}, pe {engine.pe}, simd {engine.simd}, "
                 f"{engine.arithmetic}, {engine.accumulator_bits}-bit accumulators{after}")
+    if isinstance(engine, Eie):
+        return (f"sparse engine, {engine.pes} processing elements, layers of {' to '.join(map(str, engine.sizes))}, "
+                f"{engine.index_bits}-bit indices, {engine.code_bits}-bit codes, {engine.sum_type.bits}-bit accumulators")
     if isinstance(engine, LineBuffer):
         return f"line buffer, {engine.kernel[0]} x {engine.kernel[1]} taps of {engine.lanes} channels at a time"
     if isinstance(engine, Unrolled):

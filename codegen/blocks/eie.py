@@ -16,13 +16,14 @@ from numpy.typing import NDArray
 
 from hwsim.engines.eie import SETTLE_CYCLES, Eie
 from hwsim.engines.elementwise import Clip, Elementwise, Lookup, Requant, Scale
+from hwsim.engines.memories import Memory
 from hwsim.engines.thresholding import Thresholding
 
 from ..platform import VerilogPlatform
 from .constants import rom
 from .eie_activations import EieActivations
 from .eie_drain import EieDrain
-from .eie_pe import EiePe
+from .eie_pe import EiePe, address_bits
 from .eie_scan import EieScan
 from .elementwise import ClipBlock, LookupBlock, ScaleBlock
 from .numbers import encoded, fit, lanes, number, recoded, selected
@@ -69,12 +70,14 @@ class EieBlock(StreamBlock[Eie]):
         m.submodules.activations = activations = EieActivations(p)
         m.submodules.scan = scan = EieScan(p)
         m.submodules.drain = drain = EieDrain(p)
-        layer, is_last, start, draining = Signal(range(max(2, p.layers))), Signal(), Signal(), Signal()
+        layer, is_last, start = Signal(address_bits(p.layers)), Signal(), Signal()
+        clears, drains, ends, finished = Signal(init=1), Signal(), Signal(), Signal()
         m.d.comb += [is_last.eq(layer == p.layers - 1), scan.layer.eq(layer), drain.layer.eq(layer), drain.is_last.eq(is_last),
                      activations.address.eq(scan.address), activations.enable.eq(scan.enable), scan.word.eq(activations.word),
                      scan.start.eq(start), activations.i.valid.eq(self.i.valid), activations.i.payload.eq(self.i.payload),
                      self.i.ready.eq(activations.i.ready)]
-        idle = self._elements(m, platform, scan, drain, layer, draining)
+        m.d.comb += drain.clearing.eq(clears)
+        idle = self._elements(m, platform, scan, drain, layer, clears | drains)
 
         written = self._feedback(m, activations, drain, layer, is_last)
         advance = Signal()
@@ -84,38 +87,28 @@ class EieBlock(StreamBlock[Eie]):
             m.d.sync += self.o.valid.eq(drain.fires & is_last)
         m.d.comb += self.o.payload.eq(register(m, advance & drain.fires & is_last, Cat(results), "result"))
 
-        settled = Signal(range(SETTLE_CYCLES))
         m.d.sync += start.eq(activations.begin | activations.swap)
         m.d.comb += activations.open.eq(activations.begin if p.layers == 1 else activations.swap & (layer == p.layers - 2))
-        with m.FSM():
-            with m.State("CLEAR"):
-                m.d.comb += [drain.clearing.eq(1), draining.eq(1)]
-                with m.If(drain.cleared):
-                    m.next = "WAIT"
-            with m.State("WAIT"):
-                m.d.comb += activations.begin.eq(activations.full)
-                with m.If(activations.full):
-                    m.next = "SCAN"
-            with m.State("SCAN"):
-                m.d.sync += settled.eq(0)
-                with m.If(idle & ~start):
-                    m.next = "SETTLE"
-            with m.State("SETTLE"):
-                m.d.sync += settled.eq(settled + 1)
-                with m.If(settled == SETTLE_CYCLES - 2):
-                    m.next = "DRAIN"
-            with m.State("DRAIN"):
-                m.d.comb += [draining.eq(1), drain.fires.eq(advance | ~is_last)]
-                with m.If(drain.fires & drain.drained):
-                    m.next = "FEED"
-                    with m.If(is_last):
-                        m.d.sync += layer.eq(0)
-                        m.next = "WAIT"
-            with m.State("FEED"):
-                m.d.comb += activations.swap.eq(written)
-                with m.If(written):
-                    m.d.sync += layer.eq(layer + 1)
-                    m.next = "SCAN"
+        with m.If(ends):
+            m.d.sync += layer.eq(0)
+        with m.Elif(activations.swap):
+            m.d.sync += layer.eq(layer + 1)
+
+        # The states, a register each.
+        waits, scans = Signal(), Signal()
+        settles = Signal(SETTLE_CYCLES - 1)  # bit n: n + 1 cycles after the end of a layer
+        m.d.comb += [
+            drain.fires.eq(drains & (advance | ~is_last)), ends.eq(drain.fires & drain.drained & is_last),
+            activations.begin.eq(waits & activations.full), activations.swap.eq(written),
+            finished.eq(scans & idle & ~start),
+        ]
+        m.d.sync += [
+            clears.eq(clears & ~drain.cleared),
+            waits.eq((clears & drain.cleared) | ends | (waits & ~activations.full)),
+            scans.eq(activations.begin | activations.swap | (scans & ~finished)),
+            settles.eq(Cat(finished, settles)),
+            drains.eq(settles[-1] | (drains & ~(drain.fires & drain.drained))),
+        ]
         return m
 
     def _elements(self, m: Module, platform: object, scan: EieScan, drain: EieDrain, layer: Value, draining: Value) -> Value:
@@ -127,12 +120,12 @@ class EieBlock(StreamBlock[Eie]):
         x, swapped = register(m, Const(1), scan.x, "incoming_x"), register(m, Const(1), scan.swapped, "incoming_swapped")
         width = p.sum_type.bits
         for n in range(p.pes):
-            address = Signal(max(1, (p.depth - 1).bit_length()), name=f"address{n}")
-            even, odd = (self._rom(m, f"{name}{n}", self.pointers[n, start::2], p.position_bits, where)
+            address = Signal(address_bits(p.depth), name=f"address{n}")
+            even, odd = (self._rom(m, f"{name}{n}", self.pointers[n, start::2], where, p.pointer_memories[start])
                          for name, start, where in (("even", 0, scan.even), ("odd", 1, scan.odd)))
             ports = {
                 "incoming": incoming, "x": x, "even": even, "odd": odd, "swapped": swapped, "room": rooms[n], "idle": idle[n],
-                "address": address, "word": self._rom(m, f"matrix{n}", self._matrix(n), p.read_entries * self._entry_bits, address),
+                "address": address, "word": self._rom(m, f"matrix{n}", self._matrix(n), address, p.matrix_memory),
                 "layer": layer, "draining": draining, "row": drain.row, "clear": drain.clear[n],
                 "sum": drain.sums[n * width:(n + 1) * width],
             }
@@ -149,8 +142,8 @@ class EieBlock(StreamBlock[Eie]):
             m.d.comb += theirs.eq(ours) if member.flow is wiring.In else ours.eq(theirs)
         return pe
 
-    def _rom(self, m: Module, name: str, words: list[int] | Int64, bits: int, address: Value) -> Value:
-        return rom(m, name, self.stem, [int(word) for word in words], bits, address, Const(1))
+    def _rom(self, m: Module, name: str, words: list[int] | Int64, address: Value, memory: Memory) -> Value:
+        return rom(m, name, self.stem, [int(word) for word in words], memory.bits, address, Const(1), memory.style)
 
     @property
     def _entry_bits(self) -> int:
@@ -191,7 +184,7 @@ class EieBlock(StreamBlock[Eie]):
                      activations.results.eq(Cat(Mux(last & ~keep, 0, one) for one, keep in zip(results, kept, strict=True)))]
         return has & last
 
-    def _post(self, n: int, engine: Elementwise) -> StreamBlock:
+    def _post(self, n: int, engine: Elementwise) -> StreamBlock[Elementwise]:
         """The block of one engine of `post`, with its constants."""
         prefix = f"post{n}_"
         constants = {name.removeprefix(prefix): values for name, values in self.post.items() if name.startswith(prefix)}

@@ -103,7 +103,7 @@ class EiePe(wiring.Component):
 
         slots = p.queue_depth - 1
         level = Signal(range(slots + 1))  # columns in the queue
-        waits, busy, starts, pushes, pops = Signal(), Signal(), Signal(), Signal(), Signal()
+        waits, busy, starts, pushes, pops = (Signal(name=name) for name in ("waits", "busy", "starts", "pushes", "pops"))
         m.d.comb += [waits.eq(level.any()), starts.eq(~busy & (waits | self.incoming)), pops.eq(starts & waits),
                      pushes.eq(self.incoming & (~starts | waits)), self.idle.eq(~(busy | waits))]
         ahead = Signal.like(level)

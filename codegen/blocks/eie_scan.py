@@ -12,6 +12,7 @@ from hwsim.engines.eie import Eie
 
 from .eie_pe import address_bits
 from .numbers import selected
+from .sequencer import register
 
 
 class EieScan(wiring.Component):
@@ -85,11 +86,9 @@ class EieScan(wiring.Component):
             m.d.sync += self.valid.eq(1)
         with m.Elif(self.accept):
             m.d.sync += self.valid.eq(0)
-        for port, value in ((self.x, element), (self.even, after >> 1), (self.odd, column >> 1), (self.swapped, column[0])):
-            held = Signal(len(port), reset_less=True, name="offered")
-            with m.If(takes):
-                m.d.sync += held.eq(value)
-            m.d.comb += port.eq(held)
+        # One register, so that no part of it is without a reader where all pointers of a bank are alike.
+        offer = Cat(element, column[0], (column >> 1)[:len(self.odd)], (after >> 1)[:len(self.even)])
+        m.d.comb += Cat(self.x, self.swapped, self.odd, self.even).eq(register(m, takes, offer, "offered"))
         with m.If(self.start):
             m.d.sync += self.done.eq(0)
         with m.Elif(finished & last):

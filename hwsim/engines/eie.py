@@ -38,6 +38,9 @@ from .multipliers import product_dsps, product_luts
 #: From E to the first drained word: an entry that was issued in the cycle before E is in its sum then.  That the end has come
 #: is seen meanwhile.
 SETTLE_CYCLES = 4
+#: Larger memories of pointers, or of entries, are to be block RAM.  Pointers grow evenly, which makes for little logic; entries
+#: look random.
+MOST_POINTER_BITS, MOST_MATRIX_BITS = 4096, 2048
 
 
 @dataclass(frozen=True)
@@ -158,12 +161,21 @@ class Eie(Engine):
         return 1 + sum(one.schedule.latency_cycles for one in self.post)
 
     @property
+    def pointer_memories(self) -> tuple[Memory, Memory]:
+        """Of each PE: the pointers of even columns, and those of odd ones."""
+        even, odd = self.columns // 2 + 1, (self.columns + 1) // 2
+        return _rom(even, self.position_bits, MOST_POINTER_BITS), _rom(odd, self.position_bits, MOST_POINTER_BITS)
+
+    @property
+    def matrix_memory(self) -> Memory:
+        """Of each PE: its entries."""
+        return _rom(self.depth, self.read_entries * (self.index_bits + self.code_bits), MOST_MATRIX_BITS)
+
+    @property
     def memories(self) -> tuple[Memory, ...]:
-        half = self.columns // 2 + 1  # pointers of even columns; those of odd ones are as many or one less
         words = max(self.scan_words(layer) for layer in range(self.layers))
         per_pe = (
-            Memory(half, self.position_bits), Memory(half, self.position_bits),
-            Memory(self.depth, self.read_entries * (self.index_bits + self.code_bits)),
+            *self.pointer_memories, self.matrix_memory,
             Memory(self.layers << self.code_bits, self.w_type.bits, style="distributed"),
             Memory(self.rows, self.sum_type.bits, "async"),
             Memory(max(1, self.queue_depth - 1), self._queued_bits, "async"),
@@ -187,3 +199,7 @@ class Eie(Engine):
         scan = self.lanes * (2 + self.x_type.bits // 2)
         drain = self.pes * self.sum_type.bits // 3
         return self.pes * pe + scan + drain + sum(one.logic_luts for one in self.post) + 60
+
+
+def _rom(depth: int, bits: int, most: int) -> Memory:
+    return Memory(depth, bits, style="block" if depth * bits > most else "distributed")
