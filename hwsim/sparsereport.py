@@ -12,7 +12,7 @@ from intir import run_all
 
 from .design import Design
 from .engines.eie import Eie
-from .engines.eie_cycles import LayerRun, run_layer
+from .engines.eie_cycles import LayerRun, run_frame
 from .layers import SparseLayer
 from .storage import huffman_storage, storage
 
@@ -96,12 +96,11 @@ def sparse_products(design: Design, x: NDArray[np.int64] | None = None) -> tuple
         values = run_all(design.graph, {design.graph.input.value: x[:MOST_FRAMES]}, keep=keep)
     made: list[ProductReport] = []
     for layer in layers:
-        engine, base = engines[layer.name], None
-        for node, matrix in zip(layer.products, layer.matrices(design.plan.layers[layer.name]), strict=True):
-            value = values.get(node.inputs[0], np.ones((1, matrix.inputs), np.int64)).reshape(-1, matrix.inputs)
-            runs = [run_layer(matrix, one, lanes=engine.lanes, queue_depth=engine.queue_depth, read_entries=engine.read_entries,
-                              base=base) for one in value]
-            base = np.diff(matrix.first) + (0 if base is None else base)
+        engine, matrices = engines[layer.name], layer.matrices(design.plan.layers[layer.name])
+        taken = [values.get(node.inputs[0], np.ones((1, matrix.inputs), np.int64)).reshape(-1, matrix.inputs)
+                 for node, matrix in zip(layer.products, matrices, strict=True)]
+        frames = [run_frame(engine, matrices, one) for one in zip(*taken, strict=True)]
+        for node, matrix, value, runs in zip(layer.products, matrices, taken, zip(*frames, strict=True), strict=True):
             stored = storage(matrix, weight_bits=engine.w_type.bits, position_bits=engine.position_bits)
             made.append(ProductReport(
                 node.name, layer.name, matrix.inputs, matrix.outputs, matrix.pes,

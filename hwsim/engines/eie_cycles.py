@@ -146,14 +146,8 @@ def frame_cycles(engine: Eie, matrices: Sequence[Csc], activations: Sequence[Act
         From the first cycle of the first layer's scan to that of the last one's, in which loading the next frame may begin;
         and to the first drained word of the last layer.
     """
-    shapes = list(pairwise(engine.sizes))
-    if [(one.inputs, one.outputs) for one in matrices] != shapes or any(one.pes != engine.pes for one in matrices):
-        raise ValueError(f"matrices of {[(one.inputs, one.outputs, one.pes) for one in matrices]} inputs, outputs and PEs; the "
-                         f"engine has layers of {shapes} and {engine.pes} PEs")
     frames = len(activations[0])
-    if [one.shape for one in activations] != [(frames, inputs) for inputs, _ in shapes]:
-        raise ValueError(f"activations of the shapes {[one.shape for one in activations]}; give (frames, inputs) for each of "
-                         f"{shapes}")
+    _check_layers(engine, matrices, [one.shape for one in activations], frames)
     return _frames(engine, [one.column_counts for one in matrices], activations)
 
 
@@ -184,6 +178,34 @@ def _frames(engine: Eie, counts: Sequence[NDArray[Any]], activations: Sequence[A
         for frame, x in enumerate(batch):
             busy[frame] = int(_walk(own, x != 0, engine.lanes, engine.queue_depth, *NOTHING)) + SETTLE_CYCLES
     return open_at, open_at + busy
+
+
+def run_frame(engine: Eie, matrices: Sequence[Csc], activations: Sequence[Activations]) -> list[LayerRun]:
+    """What happens in each layer of a frame.
+
+    Parameters
+    ----------
+    engine, matrices
+        As in `frame_cycles`.
+    activations : sequence of arrays (inputs,)
+        What each layer takes.
+    """
+    _check_layers(engine, matrices, [(1, *one.shape) for one in activations], 1)
+    runs, base = [], np.zeros(engine.pes, np.int64)
+    for matrix, x in zip(matrices, activations, strict=True):
+        runs.append(run_layer(matrix, x, lanes=engine.lanes, queue_depth=engine.queue_depth, read_entries=engine.read_entries,
+                              base=base))
+        base += matrix.pointers[:, -1]
+    return runs
+
+
+def _check_layers(engine: Eie, matrices: Sequence[Csc], given: list[tuple[int, ...]], frames: int) -> None:
+    shapes = list(pairwise(engine.sizes))
+    if [(one.inputs, one.outputs) for one in matrices] != shapes or any(one.pes != engine.pes for one in matrices):
+        raise ValueError(f"matrices of {[(one.inputs, one.outputs, one.pes) for one in matrices]} inputs, outputs and PEs; the "
+                         f"engine has layers of {shapes} and {engine.pes} PEs")
+    if given != [(frames, inputs) for inputs, _ in shapes]:
+        raise ValueError(f"activations of the shapes {given}; give (frames, inputs) for each of {shapes}")
 
 
 def _room(broadcasts: int, pes: int) -> tuple[Int64, Int64, Int64, NDArray[np.bool_]]:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from hwsim.engines.csc import Csc, encode
 from hwsim.engines.eie import SETTLE_CYCLES, Eie
-from hwsim.engines.eie_cycles import frame_cycles, layer_cycles, run_layer
+from hwsim.engines.eie_cycles import frame_cycles, layer_cycles, run_frame, run_layer
 from intir import IntType
 
 
@@ -189,6 +189,22 @@ def test_layers_of_a_frame_follow_one_another() -> None:
     assert len(set(busy.tolist())) > 1
 
 
+def test_the_layers_of_a_frame_share_the_matrix_memory() -> None:
+    rng = np.random.default_rng(4)
+    sizes = (20, 33, 8, 5)
+    params = engine(sizes, 4, 4, 3)
+    matrices = [encode((rng.random(shape) < 0.4).astype(np.int64), 4) for shape in pairwise(sizes)]
+    frame = [rng.integers(0, 2, inputs) for inputs in sizes[:-1]]
+    runs = run_frame(params, matrices, frame)
+    _, busy = frame_cycles(params, matrices, [x[None] for x in frame])
+    between = sum(params.drain_words(layer) + params.feedback_cycles for layer in range(2)) + 3 * SETTLE_CYCLES
+    assert sum(run.cycles for run in runs) + between == busy[0]
+    for layer, (run, matrix, x) in enumerate(zip(runs, matrices, frame, strict=True)):
+        base = sum((one.pointers[:, -1] for one in matrices[:layer]), np.zeros(4, np.int64))
+        machines = stepped(matrix.counts, x, 4, 3)[1]
+        check_entries(matrix, machines, run.word_reads, run.padding_entries, run.same_row_entries, 8, base)
+
+
 def test_a_frame_of_one_layer() -> None:
     matrix = encode(np.ones((3, 2), np.int64), 2)
     open_at, busy = frame_cycles(engine((3, 2), 2, 1, 2), [matrix], [np.eye(3, dtype=np.int64)])
@@ -208,3 +224,5 @@ def test_errors() -> None:
         frame_cycles(engine((3, 2), 1, 1, 2), [matrix], [np.ones((1, 3))])
     with pytest.raises(ValueError, match=r"^activations of the shapes \[\(3,\)\]; give \(frames, inputs\) for each of \[\(3, 2\)\]$"):
         frame_cycles(engine((3, 2), 2, 1, 2), [matrix], [np.ones(3)])
+    with pytest.raises(ValueError, match=r"^activations of the shapes \[\(1, 4\)\]; give \(frames, inputs\) for each of \[\(3, 2\)\]$"):
+        run_frame(engine((3, 2), 2, 1, 2), [matrix], [np.ones(4)])
