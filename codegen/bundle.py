@@ -28,6 +28,8 @@ from .templates import render
 from .vectors import make_vectors, random_frames
 
 MANIFEST = "bundle.json"
+#: From the last loaded weight to the bench's cycle 0.
+WEIGHTS_SETTLE_CYCLES = 4
 #: Frames of random input in the bench's own vectors.
 BENCH_FRAMES = 8
 #: What every bundle has.
@@ -138,19 +140,21 @@ def design_hash(design: Design) -> str:
 
 def _contents(design: Design, rtl: Rtl, digest: str, samples: NDArray[np.int64]) -> dict[str, bytes]:
     """Every file of the bundle but the manifest: relative path -> bytes."""
-    vectors = make_vectors(design, rtl.s_axis, rtl.m_axis, samples)
+    vectors = make_vectors(design, rtl.s_axis, rtl.m_axis, samples, [port.hexadecimal for port in rtl.weights])
     by_hand = {f"{rtl.top}.v", "bw_rom.v", "bw_ram.v", "bw_ram_async.v", "bw_add.v"}
     generated = [name for name in rtl.verilog if name not in by_hand]
     report = simulate_report(design)
     text = rtl.files | {
         f"{rtl.top}.f": "".join(f"rtl/{name}\n" for name in rtl.verilog),
         "lint.vlt": render("lint.vlt.j2", generated=generated),
-        f"tb/{rtl.top}_harness.v": render("harness.v.j2", top=rtl.top, s=rtl.s_axis, m=rtl.m_axis),
+        f"tb/{rtl.top}_harness.v": render("harness.v.j2", top=rtl.top, s=rtl.s_axis, m=rtl.m_axis, weights=rtl.weights,
+                                             settle=WEIGHTS_SETTLE_CYCLES),
         "tb/bench.py": render("bench.py.j2", top=rtl.top, out_bits=rtl.m_axis.data_bits),
         "tb/run.py": render("run.py.j2", top=rtl.top),
         "plan.toml": plans.dumps(design.plan),
         "INTERFACE.md": render("interface.md.j2", top=rtl.top, s=rtl.s_axis, m=rtl.m_axis, network=design.graph.name,
-                               digest=digest, report=report, memories=sorted(rtl.memories)),
+                               digest=digest, report=report, memories=sorted(rtl.memories), weights=rtl.weights,
+                               depends_on_data=design.depends_on_data),
     }
     data = {name: body.encode() for name, body in text.items()}
     data["tb/vectors.json"] = _json(vectors)

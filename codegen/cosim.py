@@ -99,7 +99,8 @@ def verify(path: str | Path, *, frames: int | None = None, x: NDArray[np.int64] 
     s_axis, m_axis = AxiPort(design.word_in, design.words_in), AxiPort(design.word_out, design.words_out)
     with tempfile.TemporaryDirectory(prefix="bitwright-") as folder:
         work = Path(folder)
-        (work / "vectors.json").write_text(json.dumps(make_vectors(design, s_axis, m_axis, frames_in, seed + 1)))
+        weights = json.loads((bundle.path / "tb" / "vectors.json").read_text())["weights"]
+        (work / "vectors.json").write_text(json.dumps(make_vectors(design, s_axis, m_axis, frames_in, weights, seed + 1)))
         command = [sys.executable, str(bundle.path.resolve() / "tb" / "run.py"), "--simulator", simulator, "--vectors",
                    str(work / "vectors.json"), "--results", str(work / "results.json"), "--build-dir", str(work / "build"),
                    "--object-cache", str(_object_cache())]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from amaranth.lib import wiring
@@ -29,6 +29,7 @@ from hwsim.engines.window import Window
 from .axi import AxiPort
 from .blocks.argmax import ArgmaxBlock
 from .blocks.eie import EieBlock
+from .blocks.eie_load import beats
 from .blocks.elementwise import ClipBlock, LookupBlock, ScaleBlock
 from .blocks.fifo import FifoBlock
 from .blocks.fork import ForkBlock
@@ -53,6 +54,42 @@ from .verilog import convert
 
 
 @dataclass(frozen=True)
+class WeightPort:
+    """An AXI4-Stream input for an engine's weights.
+
+    Parameters
+    ----------
+    name : str
+        Prefix of its signals.
+    stage, layer : str
+        Whose weights.
+    file : str
+        In ``mem/``: what a host sends.
+    bits : int
+        Of a word.
+    words : tuple of int
+        One a beat.
+    """
+
+    name: str
+    stage: str
+    layer: str
+    file: str
+    bits: int
+    words: tuple[int, ...]
+
+    @property
+    def data_bits(self) -> int:
+        """Width of TDATA."""
+        return -(-self.bits // 8) * 8
+
+    @property
+    def hexadecimal(self) -> list[str]:
+        """The words as text."""
+        return [f"{word:x}" for word in self.words]
+
+
+@dataclass(frozen=True)
 class Rtl:
     """Generated hardware.
 
@@ -64,6 +101,7 @@ class Rtl:
     memories : file name -> text
         For ``$readmemh``.
     s_axis, m_axis : AxiPort
+    weights : tuple of WeightPort
     """
 
     top: str
@@ -71,6 +109,7 @@ class Rtl:
     memories: dict[str, str]
     s_axis: AxiPort
     m_axis: AxiPort
+    weights: tuple[WeightPort, ...] = ()
 
     @property
     def files(self) -> dict[str, str]:
@@ -113,9 +152,25 @@ def generate(design: Design, design_hash: str) -> Rtl:
     names = [file.removesuffix(".v").lower() for file in [*verilog, f"{top}.v"]]
     if len(set(names)) != len(names):
         raise CodegenError(f"the network's name '{design.graph.name}' is the name of a block that it uses; rename the network")
-    verilog[f"{top}.v"] = _top(design, top, header, modules, s_axis, m_axis)
+    weights = weight_ports(design, top, blocks, modules)
+    verilog[f"{top}.v"] = _top(design, top, header, modules, s_axis, m_axis, weights)
     memories = {f"{stem}.mem": _mem(width, words) for stem, (width, words) in platform.memories.items()}
-    return Rtl(top, dict(sorted(verilog.items())), dict(sorted(memories.items())), s_axis, m_axis)
+    memories |= {port.file: _mem(port.bits, list(port.words)) for port in weights}
+    return Rtl(top, dict(sorted(verilog.items())), dict(sorted(memories.items())), s_axis, m_axis, weights)
+
+
+def weight_ports(design: Design, top: str, blocks: Mapping[str, wiring.Component],
+                 modules: Mapping[str, str]) -> tuple[WeightPort, ...]:
+    """The ports through which engines' weights come, one for each engine that wants it."""
+    stages = [stage for stage in design.stages if isinstance(stage.engine, Eie) and stage.engine.loaded]
+    ports = []
+    for number, stage in enumerate(stages):
+        block = blocks[modules[stage.name]]
+        assert isinstance(block, EieBlock)
+        ports.append(WeightPort(f"s_axis_weights{number if len(stages) > 1 else ''}", stage.name, stage.layer,
+                                f"{top}_{stage.name}_weights.mem", max(image.bits for image in block.images),
+                                tuple(beats(block.images))))
+    return tuple(ports)
 
 
 def _module_name(top: str, stage: Stage) -> str:
@@ -200,7 +255,8 @@ def _mem(width: int, words: list[int]) -> str:
     return "".join(f"{word:0{digits}x}\n" for word in words)
 
 
-def _top(design: Design, top: str, header: str, modules: dict[str, str], s_axis: AxiPort, m_axis: AxiPort) -> str:
+def _top(design: Design, top: str, header: str, modules: dict[str, str], s_axis: AxiPort, m_axis: AxiPort,
+         weights: tuple[WeightPort, ...]) -> str:
     words = design.streams
     streams = [{"name": f"s{n}", "bits": word.bits, "pad": len(f"[{word.bits - 1}:0]") - 1} for n, word in enumerate(words)]
     last = f"s{design.last_stream}"
@@ -220,9 +276,10 @@ def _top(design: Design, top: str, header: str, modules: dict[str, str], s_axis:
         quantization=", ".join(dict.fromkeys(
             f"{stage.engine.w_type} weights x {stage.engine.x_type} activations"
             for stage in design.stages if isinstance(stage.engine, (Mvu, Unrolled, Eie)))) or "none",
-        ii_cycles=ii, latency_cycles=latency,
+        ii_cycles=ii, latency_cycles=latency, depends_on_data=design.depends_on_data, weights=weights,
         blocks=[{"module": modules[stage.name], "name": stage.name, "comment": f"{describe(stage)} (layer {stage.layer})",
-                 "ports": (ports := _ports(stage)), "indent": len(ports[0]["name"]) + len("_payload") - len("clk")}
+                 "ports": (ports := _ports(stage)), "weights": [port for port in weights if port.stage == stage.name],
+                 "indent": len(ports[0]["name"]) + len("_payload") - len("clk")}
                 for stage in design.stages])
 
 

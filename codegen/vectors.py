@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -37,7 +38,8 @@ def stall_patterns(ii_cycles: int, seed: int = 1) -> dict[str, tuple[NDArray[np.
             "stalling_both": (source, sink)}
 
 
-def make_vectors(design: Design, s_axis: AxiPort, m_axis: AxiPort, x: NDArray[np.int64], seed: int = 1) -> dict[str, Any]:
+def make_vectors(design: Design, s_axis: AxiPort, m_axis: AxiPort, x: NDArray[np.int64], weights: Sequence[Sequence[str]] = (),
+                 seed: int = 1) -> dict[str, Any]:
     """What the bench needs, ready for JSON.
 
     Parameters
@@ -45,6 +47,8 @@ def make_vectors(design: Design, s_axis: AxiPort, m_axis: AxiPort, x: NDArray[np
     design : Design
     s_axis, m_axis : AxiPort
     x : int64 (frames, *input shape)
+    weights : sequence of sequences of hexadecimal words
+        What goes in before the frames, for each port that takes weights.
     seed : int
         Of the stall patterns.
     """
@@ -55,7 +59,8 @@ def make_vectors(design: Design, s_axis: AxiPort, m_axis: AxiPort, x: NDArray[np
         patterns[name] = {"source": _bits(source), "sink": _bits(sink), "in_cycles": trace.in_cycles.tolist(),
                           "out_cycles": trace.out_cycles.tolist()}
     return {"frames": len(x), "ii_cycles": design.rate()[0], "beats_out_per_frame": design.words_out,
-            "beats_in": _beats(x, s_axis), "beats_out": _beats(y, m_axis), "patterns": patterns}
+            "beats_in": _beats(x, s_axis), "beats_out": _beats(y, m_axis), "patterns": patterns,
+            "weights": [list(words) for words in weights]}
 
 
 def random_frames(design: Design, frames: int, seed: int = 0) -> NDArray[np.int64]:

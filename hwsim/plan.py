@@ -27,7 +27,8 @@ MAX_CLOCK_MHZ = 10_000
 
 
 #: Keys of a layer that choose between realisations, and the words they take.
-CHOICES = {"order": ORDERS, "weight_memory": STYLES, "window_memory": STYLES, "multiplier": MULTIPLIERS}
+CHOICES = {"order": ORDERS, "weight_memory": STYLES, "window_memory": STYLES, "multiplier": MULTIPLIERS,
+           "weights": ("built_in", "loaded")}
 #: Keys of a sparse engine that are numbers, and their bounds; see `engines.eie`.
 NUMBERS = {"queue_depth": (2, 1024), "index_bits": (1, 8), "code_bits": (1, 8), "read_entries": (1, 256)}
 #: Every key that chooses between realisations.
@@ -57,6 +58,8 @@ class LayerPlan:
         Where the layer keeps its weights, and the rows of its window: ``auto`` (default), ``distributed`` or ``block``.
     multiplier : str or None
         Where products are computed: ``auto`` (default), ``logic`` or ``dsp``; see `engines.products`.
+    weights : str or None
+        For `eie`: ``built_in`` (default), or ``loaded`` over a stream of their own.
     through : str or None
         For `eie`: the node with which the layer ends, a MatMul; by default its first.
     queue_depth, index_bits, code_bits, read_entries : int or None
@@ -71,6 +74,7 @@ class LayerPlan:
     weight_memory: str | None = None
     window_memory: str | None = None
     multiplier: str | None = None
+    weights: str | None = None
     through: str | None = None
     queue_depth: int | None = None
     index_bits: int | None = None

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -48,6 +51,25 @@ def test_engines(sizes: tuple[int, ...], post: str, pes: int, lanes: int, option
     assert [stage.engine.kind for stage in bundle.design.stages].count("eie") == 1
     unstalled, trace = result.patterns["unstalled"], bundle.design.simulate(4, x=frames(graph, 0.4), drains=True)
     assert unstalled["last_output_cycle"] == trace.out_cycles[-1] < bundle.design.simulate(4).out_cycles[-1]
+
+
+def test_loaded_weights(tmp_path: Path) -> None:
+    """Weights come over a port of their own, before the frames of every stall pattern; other weights give other results."""
+    graph = sparse_mlp((40, 24, 32, 10), post="scaled", name="loaded")
+    bundle, _ = co_verify(graph, planned(graph, 8, 4, weights="loaded"), tmp_path, x=frames(graph, 0.4))
+    assert [path.name for path in (bundle.path / "mem").iterdir()] == ["loaded_l0_eie_weights.mem"]
+    vectors = json.loads((bundle.path / "tb" / "vectors.json").read_text())
+    (words,) = vectors["weights"]
+    assert words == [f"{int(line, 16):x}" for line in (bundle.path / "mem" / "loaded_l0_eie_weights.mem").read_text().split()]
+    engine = bundle.design.stages[0].engine
+    memories = (*engine.pointer_memories, engine.matrix_memory)
+    first_value = engine.pes * sum(memory.depth for memory in memories) + 1  # of the codebook, behind its 0
+    vectors["weights"][0][first_value] = f"{int(words[first_value], 16) ^ 1:x}"
+    (tmp_path / "other.json").write_text(json.dumps(vectors))
+    done = subprocess.run([sys.executable, bundle.path / "tb" / "run.py", "--vectors", tmp_path / "other.json", "--results", tmp_path / "results.json",
+                           "--build-dir", tmp_path / "build"], capture_output=True, text=True, check=False)
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert done.returncode and sum(results["unstalled"][fault] for fault in ("differing_bits", "differing_cycles")) > 0
 
 
 def test_64_elements_on_1024_by_1024(tmp_path: Path) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from amaranth.hdl import Const, Module, Value, unsigned
@@ -14,9 +15,40 @@ from intir import IntType
 from .numbers import lanes, number, pattern
 
 
+@dataclass(frozen=True)
+class Load:
+    """What writes into a memory whose contents come while the hardware runs.
+
+    Parameters
+    ----------
+    enable, address, data : Value
+    """
+
+    enable: Value
+    address: Value
+    data: Value
+
+
+@dataclass(frozen=True)
+class Image:
+    """Contents of one memory, or of several that always hold the same.
+
+    Parameters
+    ----------
+    name : str
+    words : tuple of non-negative int
+    bits : int
+        Of a word.
+    """
+
+    name: str
+    words: tuple[int, ...]
+    bits: int
+
+
 def rom(m: Module, what: str, stem: str, words: Sequence[int], width: int, address: Value, enable: Value,
-        style: str = "auto") -> Value:
-    """The word at an address, one clock cycle later; a constant where all words are alike.
+        style: str = "auto", load: Load | None = None) -> Value:
+    """The word at an address, one clock cycle later; a constant where all words are alike and none is loaded.
 
     Parameters
     ----------
@@ -27,7 +59,16 @@ def rom(m: Module, what: str, stem: str, words: Sequence[int], width: int, addre
         The address is read in cycles in which this is high.
     style : str
         Where synthesis puts it: one of `hwsim.engines.memories.STYLES`.
+    load : Load, optional
+        Contents come by this; `words` says how many there are.
     """
+    if load is not None:
+        ram = Memory(shape=unsigned(width), depth=len(words), init=[], attrs={} if style == "auto" else {"ram_style": style})
+        m.submodules[what] = ram
+        write, read = ram.write_port(), ram.read_port()
+        m.d.comb += [write.en.eq(load.enable), write.addr.eq(load.address), write.data.eq(load.data), read.addr.eq(address),
+                     read.en.eq(enable)]
+        return read.data
     if len(set(words)) == 1:
         return Const(words[0], width)
     attributes = {"init_file": f"{stem}_{what}"} | ({} if style == "auto" else {"rom_style": style})
@@ -38,8 +79,18 @@ def rom(m: Module, what: str, stem: str, words: Sequence[int], width: int, addre
     return port.data
 
 
-def channel_constants(m: Module, stem: str, columns: Sequence[tuple[str, NDArray[np.int64], IntType]], pe: int, fold: Value,
-                      enable: Value) -> list[list[Value]]:
+#: Name, values (C,) or (1,), and a type that holds them: what each channel has of a constant.
+Column = tuple[str, NDArray[np.int64], IntType]
+
+
+def channel_images(columns: Sequence[Column], pe: int) -> list[Image]:
+    """The memories of the columns that vary, `pe` channels in a word."""
+    return [Image(name, tuple(pattern(values[at:at + pe].tolist(), kind) for at in range(0, len(values), pe)), pe * kind.bits)
+            for name, values, kind in columns if kind.levels > 1]
+
+
+def channel_constants(m: Module, stem: str, columns: Sequence[Column], pe: int, fold: Value, enable: Value,
+                      loads: Mapping[str, Load]) -> list[list[Value]]:
     """Constants per channel, `pe` channels at a time, from one memory for each column that varies.
 
     Parameters
@@ -48,17 +99,21 @@ def channel_constants(m: Module, stem: str, columns: Sequence[tuple[str, NDArray
         The type holds all values of the column; a column of one value becomes a constant.
     fold : Value
         Which group of `pe` channels is wanted in the next cycle.
+    loads : column's name -> Load
+        For memories whose contents come while the hardware runs.
 
     Returns
     -------
     list of `pe` values per column
         The integers.  Those of columns that vary come a clock cycle after `fold`.
     """
+    images = {image.name: image for image in channel_images(columns, pe)}
     found = []
-    for name, values, kind in columns:
-        if kind.levels == 1:
+    for name, _, kind in columns:
+        if name not in images:
             found.append([Const(kind.lo)] * pe)
             continue
-        words = [pattern(values[at:at + pe].tolist(), kind) for at in range(0, len(values), pe)]
-        found.append([number(part, kind) for part in lanes(rom(m, name, stem, words, pe * kind.bits, fold, enable), kind)])
+        image = images[name]
+        word = rom(m, name, stem, image.words, image.bits, fold, enable, load=loads.get(name))
+        found.append([number(part, kind) for part in lanes(word, kind)])
     return found

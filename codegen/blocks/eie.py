@@ -9,21 +9,24 @@ Here are the control, the read-only memories of the PEs, and the way from inner 
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
-from amaranth.lib import wiring
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, unsigned
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In
 from numpy.typing import NDArray
 
 from hwsim.engines.eie import SETTLE_CYCLES, Eie
 from hwsim.engines.elementwise import Clip, Elementwise, Lookup, Requant, Scale
-from hwsim.engines.memories import Memory
 from hwsim.engines.thresholding import Thresholding
 
 from ..platform import VerilogPlatform
-from .constants import rom
+from .constants import Image, rom
 from .eie_activations import EieActivations
 from .eie_drain import EieDrain
-from .eie_pe import EiePe, address_bits
+from .eie_load import EieLoader
+from .eie_pe import EiePe, address_bits, book_image
 from .eie_scan import EieScan
 from .elementwise import ClipBlock, LookupBlock, ScaleBlock
 from .numbers import encoded, fit, lanes, number, recoded, selected
@@ -56,13 +59,28 @@ class EieBlock(StreamBlock[Eie]):
     -------
     i : stream of lanes_in elements
     o : stream of lanes_out elements
+    load : stream of the words of `images`, one after the other, where weights are loaded
     """
 
     def __init__(self, params: Eie, *, pointers: Int64, indices: Int64, codes: Int64, codebooks: Int64, stem: str,
                  **post: Int64) -> None:
-        super().__init__(params)
+        self.params = params
         self.pointers, self.indices, self.codes, self.codebooks, self.stem, self.post = \
             pointers, indices, codes, codebooks, stem, post
+        self.posts = [self._post(n, engine) for n, engine in enumerate(params.post)]
+        self.loader = EieLoader(self.images) if params.loaded else None
+        super().__init__(params, **({"load": In(stream.Signature(unsigned(self.loader.bits)))} if self.loader else {}))
+
+    @property
+    def images(self) -> list[Image]:
+        """What every memory holds, in the order in which a host sends it."""
+        p = self.params
+        pes = range(p.pes)
+        pointers = [Image(f"{name}{n}", tuple(int(one) for one in self.pointers[n, start::2]), p.position_bits)
+                    for start, name in enumerate(("even", "odd")) for n in pes]
+        matrices = [Image(f"matrix{n}", tuple(self._matrix(n)), p.matrix_memory.bits) for n in pes]
+        post = [replace(image, name=f"post{n}_{image.name}") for n, block in enumerate(self.posts) for image in block.images]
+        return [*pointers, *matrices, book_image(p, self.codebooks), *post]
 
     def elaborate(self, platform: object) -> Module:
         p = self.params
@@ -77,6 +95,12 @@ class EieBlock(StreamBlock[Eie]):
                      scan.start.eq(start), activations.i.valid.eq(self.i.valid), activations.i.payload.eq(self.i.payload),
                      self.i.ready.eq(activations.i.ready)]
         m.d.comb += drain.clearing.eq(clears)
+        loaded: Value = Const(1)
+        if self.loader is not None:
+            m.submodules.loader = self.loader
+            m.d.comb += [self.loader.i.valid.eq(self.load.valid), self.loader.i.payload.eq(self.load.payload),
+                         self.load.ready.eq(self.loader.i.ready)]
+            loaded = self.loader.loaded
         idle = self._elements(m, platform, scan, drain, layer, clears | drains)
 
         written = self._feedback(m, activations, drain, layer, is_last)
@@ -99,16 +123,18 @@ class EieBlock(StreamBlock[Eie]):
         settles = Signal(SETTLE_CYCLES - 1)  # bit n: n + 1 cycles after the end of a layer
         m.d.comb += [
             drain.fires.eq(drains & (advance | ~is_last)), ends.eq(drain.fires & drain.drained & is_last),
-            activations.begin.eq(waits & activations.full), activations.swap.eq(written),
+            activations.begin.eq(waits & activations.full & loaded), activations.swap.eq(written),
             finished.eq(scans & idle & ~start),
         ]
         m.d.sync += [
             clears.eq(clears & ~drain.cleared),
-            waits.eq((clears & drain.cleared) | ends | (waits & ~activations.full)),
+            waits.eq((clears & drain.cleared) | ends | (waits & ~activations.begin)),
             scans.eq(activations.begin | activations.swap | (scans & ~finished)),
             settles.eq(Cat(finished, settles)),
             drains.eq(settles[-1] | (drains & ~(drain.fires & drain.drained))),
         ]
+        if self.loader is not None:
+            m.d.comb += self.loader.open.eq(waits & ~activations.full)
         return m
 
     def _elements(self, m: Module, platform: object, scan: EieScan, drain: EieDrain, layer: Value, draining: Value) -> Value:
@@ -119,16 +145,20 @@ class EieBlock(StreamBlock[Eie]):
         m.d.sync += incoming.eq(scan.accept)
         x, swapped = register(m, Const(1), scan.x, "incoming_x"), register(m, Const(1), scan.swapped, "incoming_swapped")
         width = p.sum_type.bits
+        images = {image.name: image for image in self.images}
+        book = self.loader.write("codebook") if self.loader is not None else None
         for n in range(p.pes):
             address = Signal(address_bits(p.depth), name=f"address{n}")
-            even, odd = (self._rom(m, f"{name}{n}", self.pointers[n, start::2], where, p.pointer_memories[start])
+            even, odd = (self._rom(m, images[f"{name}{n}"], where, p.pointer_memories[start].style)
                          for name, start, where in (("even", 0, scan.even), ("odd", 1, scan.odd)))
             ports = {
                 "incoming": incoming, "x": x, "even": even, "odd": odd, "swapped": swapped, "room": rooms[n], "idle": idle[n],
-                "address": address, "word": self._rom(m, f"matrix{n}", self._matrix(n), address, p.matrix_memory),
+                "address": address, "word": self._rom(m, images[f"matrix{n}"], address, p.matrix_memory.style),
                 "layer": layer, "draining": draining, "row": drain.row, "clear": drain.clear[n],
                 "sum": drain.sums[n * width:(n + 1) * width],
             }
+            if book is not None:
+                ports |= {"load_enable": book.enable, "load_address": book.address, "load_data": book.data}
             m.submodules[f"pe{n}"] = self._element(m, platform, ports)
         return scan.done & ~scan.valid & ~incoming & idle.all()
 
@@ -142,8 +172,9 @@ class EieBlock(StreamBlock[Eie]):
             m.d.comb += theirs.eq(ours) if member.flow is wiring.In else ours.eq(theirs)
         return pe
 
-    def _rom(self, m: Module, name: str, words: list[int] | Int64, address: Value, memory: Memory) -> Value:
-        return rom(m, name, self.stem, [int(word) for word in words], memory.bits, address, Const(1), memory.style)
+    def _rom(self, m: Module, image: Image, address: Value, style: str) -> Value:
+        load = None if self.loader is None else self.loader.write(image.name)
+        return rom(m, image.name, self.stem, image.words, image.bits, address, Const(1), style, load)
 
     @property
     def _entry_bits(self) -> int:
@@ -167,7 +198,9 @@ class EieBlock(StreamBlock[Eie]):
         has: Value = valid
         kind = p.sum_type
         for n, engine in enumerate(p.post):
-            m.submodules[f"post{n}"] = block = self._post(n, engine)
+            m.submodules[f"post{n}"] = block = self.posts[n]
+            if self.loader is not None:
+                block.loads = {image.name: self.loader.write(f"post{n}_{image.name}") for image in block.images}
             m.d.comb += [block.i.valid.eq(has), block.o.ready.eq(1),
                          block.i.payload.eq(Cat(recoded(one, kind, engine.x_type) for one in lanes(word, kind)))]
             word, has, kind = block.o.payload, block.o.valid, engine.out_type

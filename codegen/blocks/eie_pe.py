@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from hwsim.engines.eie import Eie
 
-from .constants import rom
+from .constants import Image, Load, rom
 from .numbers import lanes, number, pattern, selected, shape_of
 from .sequencer import register, wrapping
 
@@ -27,6 +27,11 @@ from .sequencer import register, wrapping
 def address_bits(count: int) -> int:
     """Bits of a port that carries a number below `count`; 1 where there is nothing to carry."""
     return max(1, (count - 1).bit_length())
+
+
+def book_image(p: Eie, codebooks: NDArray[np.int64]) -> Image:
+    """The codebooks of all layers, as every PE has them."""
+    return Image("codebook", tuple(pattern([int(value)], p.w_type) for value in codebooks.ravel()), p.w_type.bits)
 
 
 class EiePe(wiring.Component):
@@ -49,6 +54,7 @@ class EiePe(wiring.Component):
     idle : nothing is left of the columns that came before this cycle
     address : of the matrix memory; `word` is what lies there, a cycle later
     layer : which codebook
+    load_enable, load_address, load_data : of the codebooks, where weights are loaded
     draining : the sums are read and cleared, not added to
     row, sum : the sum of a row, at once, while draining; `clear` sets it to 0
     """
@@ -61,6 +67,8 @@ class EiePe(wiring.Component):
             "room": Out(1), "idle": Out(1),
             "address": Out(address_bits(p.depth)), "word": In(p.read_entries * (p.index_bits + p.code_bits)),
             "layer": In(address_bits(p.layers)),
+            **({"load_enable": In(1), "load_address": In(address_bits(codebooks.size)),
+                "load_data": In(p.w_type.bits)} if p.loaded else {}),
             "draining": In(1), "row": In(address_bits(p.rows)), "clear": In(1), "sum": Out(p.sum_type.bits),
         })
 
@@ -83,8 +91,9 @@ class EiePe(wiring.Component):
         row = Signal(len(self.row), reset_less=True)
         m.d.sync += row.eq(Mux(begins, 0, row + 1) + index)
         x = register(m, always, register(m, always, x, "entry_x"), "operand")
-        words = [pattern([int(value)], p.w_type) for value in self.codebooks.ravel()]
-        w = rom(m, "codebook", self.stem, words, p.w_type.bits, Cat(code, self.layer), always, "distributed")
+        load = Load(self.load_enable, self.load_address, self.load_data) if p.loaded else None
+        w = rom(m, "codebook", self.stem, book_image(p, self.codebooks).words, p.w_type.bits, Cat(code, self.layer), always,
+                "distributed", load)
         (a,), (b,) = lanes(x, p.x_type), lanes(w, p.w_type)
         product = Signal(shape_of(p.sum_type), reset_less=True)  # modulo its width, as the sum
         m.d.sync += product.eq(number(a, p.x_type) * number(b, p.w_type))

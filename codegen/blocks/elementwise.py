@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from hwsim.engines.elementwise import Clip, Elementwise, Lookup, Scale
 
-from .constants import channel_constants, rom
+from .constants import Column, Image, channel_constants, channel_images, rom
 from .numbers import encoded, lanes, number
 from .sequencer import register, sequencer, wrapping
 from .stream_block import StreamBlock
@@ -45,8 +45,7 @@ class ElementwiseBlock(StreamBlock[AnyElementwise], Generic[AnyElementwise]):
         x: Value = self.i.payload
         if p.from_memory:
             fold = wrapping(m, control.fires, p.folds, "fold")
-            columns = list(zip(self.names, self.columns, p.constants, strict=True))
-            constants = channel_constants(m, self.stem, columns, p.pe, fold, control.advance)
+            constants = channel_constants(m, self.stem, self._named, p.pe, fold, control.advance, self.loads)
             x = register(m, control.advance, x, "word")
         else:
             constants = [[Const(int(column[n % len(column)])) for n in range(p.pe)] for column in self.columns]
@@ -55,6 +54,14 @@ class ElementwiseBlock(StreamBlock[AnyElementwise], Generic[AnyElementwise]):
         results = [encoded(value, p.out_type) for value in values]
         m.d.comb += self.o.payload.eq(register(m, control.advance, Cat(results), "result"))
         return m
+
+    @property
+    def _named(self) -> list[Column]:
+        return list(zip(self.names, self.columns, self.params.constants, strict=True))
+
+    @property
+    def images(self) -> list[Image]:
+        return channel_images(self._named, self.params.pe) if self.params.from_memory else []
 
     def lane(self, m: Module, advance: Value, n: int, x: Value, constants: list[Value]) -> Value:
         """The result of lane n before its last register; the lane brings all registers but that one."""

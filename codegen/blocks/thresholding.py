@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from hwsim.engines.thresholding import Thresholding
 
-from .constants import rom
+from .constants import Image, rom
 from .numbers import balanced_sum, carried, fit, lanes, number, pattern
 from .sequencer import register, sequencer, wrapping
 from .stream_block import StreamBlock
@@ -35,16 +35,24 @@ class ThresholdingBlock(StreamBlock[Thresholding]):
         super().__init__(params)
         self.thresholds, self.stem = thresholds, stem
 
+    @property
+    def images(self) -> list[Image]:
+        p = self.params
+        if not p.from_memory:
+            return []
+        words = (pattern(self.thresholds[f * p.pe:(f + 1) * p.pe].ravel().tolist(), p.threshold_type) for f in range(p.folds))
+        return [Image("thresholds", tuple(words), p.pe * p.thresholds * p.threshold_type.bits)]
+
     def elaborate(self, platform: object) -> Module:
         p = self.params
         m = Module()
         control = sequencer(m, self.i, self.o, latency=p.schedule.latency_cycles)
         x: Value = self.i.payload
         if p.from_memory:
-            words = [pattern(self.thresholds[f * p.pe:(f + 1) * p.pe].ravel().tolist(), p.threshold_type)
-                     for f in range(p.folds)]
-            flat = lanes(rom(m, "thresholds", self.stem, words, p.pe * p.thresholds * p.threshold_type.bits,
-                             wrapping(m, control.fires, p.folds, "fold"), control.advance), p.threshold_type)
+            (image,) = self.images
+            word = rom(m, image.name, self.stem, image.words, image.bits, wrapping(m, control.fires, p.folds, "fold"),
+                       control.advance, load=self.loads.get(image.name))
+            flat = lanes(word, p.threshold_type)
             x = register(m, control.advance, x, "held")
             rows = [flat[n * p.thresholds:(n + 1) * p.thresholds] for n in range(p.pe)]
         else:

@@ -76,6 +76,11 @@ class Eie(Engine):
     post : tuple of Elementwise
         What sums of inner layers go through, one behind the other; `lanes` elements at a time, channels those of all inner
         layers one after the other, each filled up to a multiple of `lanes`.
+    in_type : IntType, optional
+        Activations of the first layer, as they come; `x_type` by default, which holds them in any case.
+    loaded : bool
+        Weights, pointers, codebooks and the constants of `post` come over a stream of their own after reset, and again whenever
+        no frame is in the engine; else they are built in.  Cycles are then counted from when they are there.
     """
 
     kind: ClassVar[str] = "eie"
@@ -96,6 +101,7 @@ class Eie(Engine):
     out_type: IntType
     post: tuple[Elementwise, ...] = ()
     in_type: IntType | None = None
+    loaded: bool = False
 
     @property
     def layers(self) -> int:
@@ -164,24 +170,31 @@ class Eie(Engine):
     def pointer_memories(self) -> tuple[Memory, Memory]:
         """Of each PE: the pointers of even columns, and those of odd ones."""
         even, odd = self.columns // 2 + 1, (self.columns + 1) // 2
-        return _rom(even, self.position_bits, MOST_POINTER_BITS), _rom(odd, self.position_bits, MOST_POINTER_BITS)
+        return self._memory(even, self.position_bits, MOST_POINTER_BITS), self._memory(odd, self.position_bits, MOST_POINTER_BITS)
 
     @property
     def matrix_memory(self) -> Memory:
         """Of each PE: its entries."""
-        return _rom(self.depth, self.read_entries * (self.index_bits + self.code_bits), MOST_MATRIX_BITS)
+        return self._memory(self.depth, self.read_entries * (self.index_bits + self.code_bits), MOST_MATRIX_BITS)
 
     @property
     def memories(self) -> tuple[Memory, ...]:
         words = max(self.scan_words(layer) for layer in range(self.layers))
         per_pe = (
             *self.pointer_memories, self.matrix_memory,
-            Memory(self.layers << self.code_bits, self.w_type.bits, style="distributed"),
+            Memory(self.layers << self.code_bits, self.w_type.bits, self._kind, "distributed"),
             Memory(self.rows, self.sum_type.bits, "async"),
             Memory(max(1, self.queue_depth - 1), self._queued_bits, "async"),
         )
         activations = Memory(words, self.lanes * self.x_type.bits, "ram")
         return (*per_pe * self.pes, activations, activations, *(memory for one in self.post for memory in one.memories))
+
+    @property
+    def _kind(self) -> str:
+        return "ram" if self.loaded else "rom"
+
+    def _memory(self, depth: int, bits: int, most: int) -> Memory:
+        return Memory(depth, bits, self._kind, "block" if depth * bits > most else "distributed")
 
     @property
     def _queued_bits(self) -> int:
@@ -200,6 +213,3 @@ class Eie(Engine):
         drain = self.pes * self.sum_type.bits // 3
         return self.pes * pe + scan + drain + sum(one.logic_luts for one in self.post) + 60
 
-
-def _rom(depth: int, bits: int, most: int) -> Memory:
-    return Memory(depth, bits, style="block" if depth * bits > most else "distributed")

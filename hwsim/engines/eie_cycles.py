@@ -166,7 +166,8 @@ def task(engine: Eie, pointers: Int64, activations: Sequence[Activations] | None
     counts = np.split(np.ascontiguousarray(np.diff(pointers, axis=1).T), np.cumsum(sizes)[:-1])
     if activations is None:
         activations = [np.ones((1, size), np.bool_) for size in sizes]
-    return Task(engine.words_in_frame, engine.words_out_frame, *_frames(engine, counts, activations), engine.rows)
+    return Task(engine.words_in_frame, engine.words_out_frame, *_frames(engine, counts, activations),
+                0 if engine.loaded else engine.rows)
 
 
 def _frames(engine: Eie, counts: Sequence[NDArray[Any]], activations: Sequence[Activations]) -> tuple[Int64, Int64]:

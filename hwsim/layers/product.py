@@ -29,7 +29,7 @@ class ProductLayer(Layer):
 
     engine: ClassVar[str] = "mvu"
     has_simd: ClassVar[bool] = True
-    options: ClassVar[frozenset[str]] = frozenset(CHOICES)
+    options: ClassVar[frozenset[str]] = frozenset(CHOICES) - {"weights"}
 
     @property
     def op(self) -> Product:
@@ -223,7 +223,7 @@ class DepthwiseLayer(ProductLayer):
     has_simd: ClassVar[bool] = False
     takes_taps: ClassVar[bool] = True
     pe_counts: ClassVar[str] = "channels"
-    options: ClassVar[frozenset[str]] = frozenset(CHOICES) - {"order"}
+    options: ClassVar[frozenset[str]] = frozenset(CHOICES) - {"weights"} - {"order"}
 
     @property
     def counted(self) -> str:

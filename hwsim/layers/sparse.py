@@ -37,7 +37,7 @@ class SparseLayer(Layer):
     """MatMuls, and the element-wise nodes between them."""
 
     engine: ClassVar[str] = "eie"
-    options: ClassVar[frozenset[str]] = frozenset({"through", "queue_depth", "index_bits", "code_bits", "read_entries"})
+    options: ClassVar[frozenset[str]] = frozenset({"through", "weights", "queue_depth", "index_bits", "code_bits", "read_entries"})
 
     @cached_property
     def products(self) -> tuple[Node, ...]:
@@ -93,7 +93,8 @@ class SparseLayer(Layer):
         stored = np.stack([np.diff(matrix.first) for matrix in matrices]).sum(axis=0)  # of each PE
         engine = Eie(entry.pe, lanes, *self._ports(lanes), entry.queue_depth or QUEUE_DEPTH, matrices[0].index_bits,
                      matrices[0].code_bits, entry.read_entries or READ_ENTRIES, self.sizes, int(stored.max()), self.x_type,
-                     IntType(int(values.min()), int(values.max())), sums, self.out_type, post, self.x_types[0])
+                     IntType(int(values.min()), int(values.max())), sums, self.out_type, post, self.x_types[0],
+                     entry.weights == "loaded")
         return engine, constants | arrays(matrices)
 
     def _ports(self, lanes: int) -> tuple[int, int]:
