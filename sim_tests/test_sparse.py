@@ -63,8 +63,9 @@ def test_loaded_weights(tmp_path: Path) -> None:
     assert words == [f"{int(line, 16):x}" for line in (bundle.path / "mem" / "loaded_l0_eie_weights.mem").read_text().split()]
     engine = bundle.design.stages[0].engine
     memories = (*engine.pointer_memories, engine.matrix_memory)
-    first_value = engine.pes * sum(memory.depth for memory in memories) + 1  # of the codebook, behind its 0
-    vectors["weights"][0][first_value] = f"{int(words[first_value], 16) ^ 1:x}"
+    book = engine.pes * sum(memory.depth for memory in memories)
+    for place in range(book + 1, book + 16):  # the first layer's values, behind the padding's 0
+        vectors["weights"][0][place] = f"{int(words[place], 16) ^ 1 << engine.w_type.bits - 1:x}"
     (tmp_path / "other.json").write_text(json.dumps(vectors))
     done = subprocess.run([sys.executable, bundle.path / "tb" / "run.py", "--vectors", tmp_path / "other.json", "--results", tmp_path / "results.json",
                            "--build-dir", tmp_path / "build"], capture_output=True, text=True, check=False)
