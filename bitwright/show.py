@@ -141,16 +141,14 @@ def simulation(report: SimulationReport, console: Console) -> None:
 
 def _sparse(report: SimulationReport) -> Table:
     """What happens inside sparse engines; means over the frames."""
-    table = _table(f"{report.network}: sparse products (cycles: scan to last product; even: were entries spread evenly over the "
-                   "PEs; KiB: in the engine; dense in 32 bits; Huffman coded)",
-                   "<product", "size", "PEs", "weights", "inputs", "padding", "cycles", "even", "balance", "columns held",
-                   "queue full", "words read", "KiB", "dense", "coded")
+    table = _table(f"{report.network}: sparse products; nonzero weights and inputs; cycles from scan to last product, and were its "
+                   "entries spread evenly; columns that an element holds, mean/most; KiB in the engine, and Huffman coded",
+                   "<product", "size", "PEs", "weights", "inputs", "padding", "cycles", "even", "held", "full", "KiB", "coded")
     for one in report.sparse:
-        table.add_row(escape(one.name), f"{one.inputs:,} x {one.outputs:,}", str(one.pes), f"{one.density:.1%}",
+        table.add_row(escape(one.name), f"{one.inputs}x{one.outputs}", str(one.pes), f"{one.density:.0%}",
                       f"{one.activation_density:.0%}", f"{one.padding:,}", f"{one.cycles:,.0f}", f"{one.ideal_cycles:,.0f}",
-                      f"{one.load_balance:.0%}", f"{one.held_mean:.1f}, most {one.held_peak}", f"{one.full_wait_cycles:,.0f}",
-                      f"{one.word_reads:,.0f}",
-                      *(f"{bits / 8192:,.1f}" for bits in (one.stored_bits, one.dense_bits, one.huffman_bits)))
+                      f"{one.held_mean:.1f}/{one.held_peak}", f"{one.full_wait_cycles:,.0f}",
+                      *(f"{bits / 8192:,.1f}" for bits in (one.stored_bits, one.huffman_bits)))
     return table
 
 

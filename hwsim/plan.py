@@ -30,7 +30,8 @@ MAX_CLOCK_MHZ = 10_000
 CHOICES = {"order": ORDERS, "weight_memory": STYLES, "window_memory": STYLES, "multiplier": MULTIPLIERS,
            "weights": ("built_in", "loaded")}
 #: Keys of a sparse engine that are numbers, and their bounds; see `engines.eie`.
-NUMBERS = {"queue_depth": (2, 1024), "index_bits": (1, 8), "code_bits": (1, 8), "read_entries": (1, 256)}
+NUMBERS = {"queue_depth": (2, 1024), "index_bits": (1, 8), "code_bits": (1, 8), "read_entries": (1, 256),
+           "entries": (1, 2**20)}
 #: Every key that chooses between realisations.
 OPTIONS = (*CHOICES, "through", *NUMBERS)
 
@@ -62,7 +63,7 @@ class LayerPlan:
         For `eie`: ``built_in`` (default), or ``loaded`` over a stream of their own.
     through : str or None
         For `eie`: the node with which the layer ends, a MatMul; by default its first.
-    queue_depth, index_bits, code_bits, read_entries : int or None
+    queue_depth, index_bits, code_bits, read_entries, entries : int or None
         For `eie`, where `pe` is its PEs and `simd` the elements that it scans and drains at a time; see `engines.eie`.
     """
 
@@ -80,6 +81,7 @@ class LayerPlan:
     index_bits: int | None = None
     code_bits: int | None = None
     read_entries: int | None = None
+    entries: int | None = None
 
     @property
     def folding(self) -> str:

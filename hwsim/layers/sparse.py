@@ -37,7 +37,8 @@ class SparseLayer(Layer):
     """MatMuls, and the element-wise nodes between them."""
 
     engine: ClassVar[str] = "eie"
-    options: ClassVar[frozenset[str]] = frozenset({"through", "weights", "queue_depth", "index_bits", "code_bits", "read_entries"})
+    options: ClassVar[frozenset[str]] = frozenset({"through", "weights", "queue_depth", "index_bits", "code_bits", "read_entries",
+                                               "entries"})
 
     @cached_property
     def products(self) -> tuple[Node, ...]:
@@ -90,12 +91,22 @@ class SparseLayer(Layer):
         sums = IntType(min(0, *(self.graph.values[node.output].type.lo for node in self.products)),
                        max(0, *(self.graph.values[node.output].type.hi for node in self.products)))
         values = np.concatenate([matrix.codebook for matrix in matrices])
-        stored = np.stack([np.diff(matrix.first) for matrix in matrices]).sum(axis=0)  # of each PE
+        entries = self._entries(entry, matrices)
         engine = Eie(entry.pe, lanes, *self._ports(lanes), entry.queue_depth or QUEUE_DEPTH, matrices[0].index_bits,
-                     matrices[0].code_bits, entry.read_entries or READ_ENTRIES, self.sizes, int(stored.max()), self.x_type,
+                     matrices[0].code_bits, entry.read_entries or READ_ENTRIES, self.sizes, entries, self.x_type,
                      IntType(int(values.min()), int(values.max())), sums, self.out_type, post, self.x_types[0],
                      entry.weights == "loaded")
         return engine, constants | arrays(matrices)
+
+    def _entries(self, entry: LayerPlan, matrices: Sequence[Csc]) -> int:
+        """Room in each PE's matrix memory.  Raises PlanError."""
+        stored = np.stack([np.diff(matrix.first) for matrix in matrices]).sum(axis=0)  # of each PE
+        most = int(stored.max())
+        if entry.entries is not None and entry.entries < most:
+            more = f", or more PEs (pe = {2 * entry.pe} makes it about {most // 2:,})" if 2 * entry.pe <= self.MOST_PES else ""
+            raise PlanError(f"layer '{self.name}': PE {int(stored.argmax())} stores {most:,} entries, padding included, but the plan "
+                            f"gives room for entries = {entry.entries}; give {most}{more}")
+        return entry.entries or most
 
     def _ports(self, lanes: int) -> tuple[int, int]:
         return math.gcd(lanes, self.sizes[0]), math.gcd(lanes, self.sizes[-1])

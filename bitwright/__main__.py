@@ -1,0 +1,5 @@
+"""`python -m bitwright`: the command line."""
+
+from .cli import main
+
+main()
