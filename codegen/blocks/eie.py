@@ -9,6 +9,9 @@ Here are the control, the read-only memories of the PEs, and the way from inner 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import numpy as np
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
@@ -19,7 +22,7 @@ from hwsim.engines.elementwise import Clip, Elementwise, Lookup, Requant, Scale
 from hwsim.engines.memories import Memory
 from hwsim.engines.thresholding import Thresholding
 
-from ..platform import VerilogPlatform
+from ..platform import VerilogPlatform, flat_ports
 from .constants import rom
 from .eie_activations import EieActivations
 from .eie_drain import EieDrain
@@ -79,7 +82,7 @@ class EieBlock(StreamBlock[Eie]):
         m.d.comb += drain.clearing.eq(clears)
         idle = self._elements(m, platform, scan, drain, layer, clears | drains)
 
-        written = self._feedback(m, activations, drain, layer, is_last)
+        written = self._feedback(m, platform, activations, drain, layer, is_last)
         advance = Signal()
         m.d.comb += advance.eq(~self.o.valid | self.o.ready)
         with m.If(advance):
@@ -129,18 +132,18 @@ class EieBlock(StreamBlock[Eie]):
                 "layer": layer, "draining": draining, "row": drain.row, "clear": drain.clear[n],
                 "sum": drain.sums[n * width:(n + 1) * width],
             }
-            m.submodules[f"pe{n}"] = self._element(m, platform, ports)
+            m.submodules[f"pe{n}"] = self._part(m, platform, f"{self.stem}_pe", lambda: EiePe(p, self.codebooks, self.stem), ports)
         return scan.done & ~scan.valid & ~incoming & idle.all()
 
-    def _element(self, m: Module, platform: object, ports: dict[str, Value]) -> object:
-        """One PE; in Verilog, an instance of the module that all have in common."""
+    @staticmethod
+    def _part(m: Module, platform: object, name: str, make: Callable[[], wiring.Component], ports: dict[str, Value]) -> object:
+        """A component with its ports connected; in Verilog, an instance of a module that is made once per name."""
         if isinstance(platform, VerilogPlatform):
-            return platform.block(f"{self.stem}_pe", lambda: EiePe(self.params, self.codebooks, self.stem), clocked=True, **ports)
-        pe = EiePe(self.params, self.codebooks, self.stem)
-        for name, member in pe.signature.members.items():
-            ours, theirs = ports[name], getattr(pe, name)
-            m.d.comb += theirs.eq(ours) if member.flow is wiring.In else ours.eq(theirs)
-        return pe
+            return platform.block(name, make, clocked=True, **ports)
+        part = make()
+        for port, (theirs, flow) in flat_ports(part).items():
+            m.d.comb += theirs.eq(ports[port]) if flow is wiring.In else ports[port].eq(theirs)
+        return part
 
     def _rom(self, m: Module, name: str, words: list[int] | Int64, address: Value, memory: Memory) -> Value:
         return rom(m, name, self.stem, [int(word) for word in words], memory.bits, address, Const(1), memory.style)
@@ -156,7 +159,8 @@ class EieBlock(StreamBlock[Eie]):
         return [sum(entry << (n * self._entry_bits) for n, entry in enumerate(entries[at:at + p.read_entries]))
                 for at in range(0, p.depth * p.read_entries, p.read_entries)]
 
-    def _feedback(self, m: Module, activations: EieActivations, drain: EieDrain, layer: Value, is_last: Value) -> Value:
+    def _feedback(self, m: Module, platform: object, activations: EieActivations, drain: EieDrain, layer: Value,
+                  is_last: Value) -> Value:
         """From drained words of inner layers to the activation memory; whether a layer's last one is written."""
         p = self.params
         if p.layers == 1:
@@ -167,10 +171,11 @@ class EieBlock(StreamBlock[Eie]):
         has: Value = valid
         kind = p.sum_type
         for n, engine in enumerate(p.post):
-            m.submodules[f"post{n}"] = block = self._post(n, engine)
-            m.d.comb += [block.i.valid.eq(has), block.o.ready.eq(1),
-                         block.i.payload.eq(Cat(recoded(one, kind, engine.x_type) for one in lanes(word, kind)))]
-            word, has, kind = block.o.payload, block.o.valid, engine.out_type
+            result, done = Signal(engine.word_out.bits, name=f"post{n}_word"), Signal(name=f"post{n}_valid")
+            ports = {"i_payload": Cat(recoded(one, kind, engine.x_type) for one in lanes(word, kind)), "i_valid": has,
+                     "i_ready": Signal(name=f"post{n}_ready"), "o_payload": result, "o_valid": done, "o_ready": Const(1)}
+            m.submodules[f"post{n}"] = self._part(m, platform, f"{self.stem}_post{n}", partial(self._post, n, engine), ports)
+            word, has, kind = result, done, engine.out_type
         steps = [p.drain_words(inner) for inner in range(p.layers - 1)]
         position, last = Signal(range(max(steps))), Signal()
         m.d.comb += last.eq(position == selected(layer, [Const(count - 1, len(position)) for count in steps]))
