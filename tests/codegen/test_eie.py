@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from hwsim.engines.eie import SETTLE_CYCLES
 from hwsim.engines.elementwise import Lookup
 from intir import IntType, unsigned
 from tests.codegen.eie_cases import Case, Int64, case, drawn, inputs
@@ -93,3 +94,13 @@ def test_a_lookup_between_layers() -> None:
     engine = dataclasses.replace(one.engine, post=(Lookup(8, 4, sums, one.engine.x_type, True),))
     check(Case(engine, one.matrices, one.constants | {"post0_table": table}, lambda layer, y: table[0, y - sums.lo]),
           inputs(np.random.default_rng(11), engine, 4), 11)
+
+
+def test_the_scan_goes_on_through_zeros_while_a_nonzero_waits() -> None:
+    """Three columns fill the only PE; the many zeros behind them take longer than it does."""
+    one = case(np.random.default_rng(5), (60, 12), pes=1, lanes=1, queue_depth=2, matrices=[dense(60, 12)])
+    x = none(3, 60)
+    x[:, :3] = 1
+    made = one.frames(x)[0]
+    assert made.busy == 61 + SETTLE_CYCLES  # word 59 is seen, and done with, in cycle 60
+    check(one, x, 5)
