@@ -102,5 +102,5 @@ def test_the_scan_goes_on_through_zeros_while_a_nonzero_waits() -> None:
     x = none(3, 60)
     x[:, :3] = 1
     made = one.frames(x)[0]
-    assert made.busy == 61 + SETTLE_CYCLES  # word 59 is seen, and done with, in cycle 60
+    assert made.busy == 62 + SETTLE_CYCLES  # word 59 is seen in cycle 61: the third nonzero waited a cycle for the register
     check(one, x, 5)
