@@ -9,7 +9,10 @@ Here are the control, the read-only memories of the PEs, and the way from inner 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
+from operator import getitem
 
 import numpy as np
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, unsigned
@@ -21,7 +24,7 @@ from hwsim.engines.eie import SETTLE_CYCLES, Eie
 from hwsim.engines.elementwise import Clip, Elementwise, Lookup, Requant, Scale
 from hwsim.engines.thresholding import Thresholding
 
-from ..platform import VerilogPlatform
+from ..platform import VerilogPlatform, flat_ports
 from .constants import Image, rom
 from .eie_activations import EieActivations
 from .eie_drain import EieDrain
@@ -103,7 +106,7 @@ class EieBlock(StreamBlock[Eie]):
             loaded = self.loader.loaded
         idle = self._elements(m, platform, scan, drain, layer, clears | drains)
 
-        written = self._feedback(m, activations, drain, layer, is_last)
+        written = self._feedback(m, platform, activations, drain, layer, is_last)
         advance = Signal()
         m.d.comb += advance.eq(~self.o.valid | self.o.ready)
         with m.If(advance):
@@ -159,18 +162,18 @@ class EieBlock(StreamBlock[Eie]):
             }
             if book is not None:
                 ports |= {"load_enable": book.enable, "load_address": book.address, "load_data": book.data}
-            m.submodules[f"pe{n}"] = self._element(m, platform, ports)
+            m.submodules[f"pe{n}"] = self._part(m, platform, f"{self.stem}_pe", lambda: EiePe(p, self.codebooks, self.stem), ports)
         return scan.done & ~scan.valid & ~incoming & idle.all()
 
-    def _element(self, m: Module, platform: object, ports: dict[str, Value]) -> object:
-        """One PE; in Verilog, an instance of the module that all have in common."""
+    @staticmethod
+    def _part(m: Module, platform: object, name: str, make: Callable[[], wiring.Component], ports: dict[str, Value]) -> object:
+        """A component with its ports connected; in Verilog, an instance of a module that is made once per name."""
         if isinstance(platform, VerilogPlatform):
-            return platform.block(f"{self.stem}_pe", lambda: EiePe(self.params, self.codebooks, self.stem), clocked=True, **ports)
-        pe = EiePe(self.params, self.codebooks, self.stem)
-        for name, member in pe.signature.members.items():
-            ours, theirs = ports[name], getattr(pe, name)
-            m.d.comb += theirs.eq(ours) if member.flow is wiring.In else ours.eq(theirs)
-        return pe
+            return platform.block(name, make, clocked=True, **ports)
+        part = make()
+        for port, (theirs, flow) in flat_ports(part).items():
+            m.d.comb += theirs.eq(ports[port]) if flow is wiring.In else ports[port].eq(theirs)
+        return part
 
     def _rom(self, m: Module, image: Image, address: Value, style: str) -> Value:
         load = None if self.loader is None else self.loader.write(image.name)
@@ -187,7 +190,8 @@ class EieBlock(StreamBlock[Eie]):
         return [sum(entry << (n * self._entry_bits) for n, entry in enumerate(entries[at:at + p.read_entries]))
                 for at in range(0, p.depth * p.read_entries, p.read_entries)]
 
-    def _feedback(self, m: Module, activations: EieActivations, drain: EieDrain, layer: Value, is_last: Value) -> Value:
+    def _feedback(self, m: Module, platform: object, activations: EieActivations, drain: EieDrain, layer: Value,
+                  is_last: Value) -> Value:
         """From drained words of inner layers to the activation memory; whether a layer's last one is written."""
         p = self.params
         if p.layers == 1:
@@ -198,12 +202,14 @@ class EieBlock(StreamBlock[Eie]):
         has: Value = valid
         kind = p.sum_type
         for n, engine in enumerate(p.post):
-            m.submodules[f"post{n}"] = block = self.posts[n]
-            if self.loader is not None:
-                block.loads = {image.name: self.loader.write(f"post{n}_{image.name}") for image in block.images}
-            m.d.comb += [block.i.valid.eq(has), block.o.ready.eq(1),
-                         block.i.payload.eq(Cat(recoded(one, kind, engine.x_type) for one in lanes(word, kind)))]
-            word, has, kind = block.o.payload, block.o.valid, engine.out_type
+            result, done = Signal(engine.word_out.bits, name=f"post{n}_word"), Signal(name=f"post{n}_valid")
+            ports = {"i_payload": Cat(recoded(one, kind, engine.x_type) for one in lanes(word, kind)), "i_valid": has,
+                     "i_ready": Signal(name=f"post{n}_ready"), "o_payload": result, "o_valid": done, "o_ready": Const(1)}
+            block, place = self.posts[n], platform
+            if self.loader is not None:  # what loads it reaches into it, so it is no module of its own
+                block.loads, place = {image.name: self.loader.write(f"post{n}_{image.name}") for image in block.images}, None
+            m.submodules[f"post{n}"] = self._part(m, place, f"{self.stem}_post{n}", partial(getitem, self.posts, n), ports)
+            word, has, kind = result, done, engine.out_type
         steps = [p.drain_words(inner) for inner in range(p.layers - 1)]
         position, last = Signal(range(max(steps))), Signal()
         m.d.comb += last.eq(position == selected(layer, [Const(count - 1, len(position)) for count in steps]))

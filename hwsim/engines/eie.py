@@ -184,7 +184,7 @@ class Eie(Engine):
             *self.pointer_memories, self.matrix_memory,
             Memory(self.layers << self.code_bits, self.w_type.bits, self._kind, "distributed"),
             Memory(self.rows, self.sum_type.bits, "async"),
-            Memory(max(1, self.queue_depth - 1), self._queued_bits, "async"),
+            *[Memory(self.queue_depth - 1, self._queued_bits, "async")] * (self.queue_depth > 2),  # a single one is a register
         )
         activations = Memory(words, self.lanes * self.x_type.bits, "ram")
         return (*per_pe * self.pes, activations, activations, *(memory for one in self.post for memory in one.memories))
@@ -206,10 +206,14 @@ class Eie(Engine):
 
     @property
     def logic_luts(self) -> int:
-        entry = self.index_bits + self.code_bits
-        pe = (product_luts(self.x_type, self.w_type) + self.sum_type.bits + self.rows.bit_length() * 3 + self.position_bits * 3
-              + self._queued_bits + entry * (self.read_entries // 3 + 1) + 20)
-        scan = self.lanes * (2 + self.x_type.bits // 2)
-        drain = self.pes * self.sum_type.bits // 3
-        return self.pes * pe + scan + drain + sum(one.logic_luts for one in self.post) + 60
+        entry, count, total = self.index_bits + self.code_bits, self.rows.bit_length(), self.sum_type.bits
+        pe = (product_luts(self.x_type, self.w_type) + 2 * self.position_bits + 5 * count + self.x_type.bits + 2 * total
+              + entry * _choice(self.read_entries) + 5 * (self.queue_depth - 1).bit_length() + 10)
+        scan = self.lanes * (2 + self.x_type.bits * 3 // 2)
+        drain = total * (self.lanes * _choice(self.pes // self.lanes) + self.lanes_out * _choice(self.lanes // self.lanes_out))
+        return self.pes * (pe + 1) + scan + drain + sum(one.logic_luts for one in self.post) + 45
 
+
+def _choice(values: int) -> int:
+    """LUTs per bit of a multiplexer."""
+    return (values + 2) // 4

@@ -104,8 +104,8 @@ class SparseLayer(Layer):
         most = int(stored.max())
         if entry.entries is not None and entry.entries < most:
             more = f", or more PEs (pe = {2 * entry.pe} makes it about {most // 2:,})" if 2 * entry.pe <= self.MOST_PES else ""
-            raise PlanError(f"layer '{self.name}': PE {int(stored.argmax())} stores {most:,} entries, padding included, but the plan "
-                            f"gives room for entries = {entry.entries}; give {most}{more}")
+            raise PlanError(f"layer '{self.name}': PE {int(stored.argmax())} stores {most:,} entries, padding included, but the "
+                            f"plan gives room for entries = {entry.entries}; give {most}{more}")
         return entry.entries or most
 
     def _ports(self, lanes: int) -> tuple[int, int]:
