@@ -16,7 +16,7 @@ from rich.console import Console
 
 from hwsim.energy import energy_table
 
-from . import power, real, speed, sweeps, timing
+from . import cells, power, real, speed, sweeps, timing
 from .layers import DEPTHS, Encoded, drawn, published
 
 
@@ -31,8 +31,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--squeezenet", type=Path, default=real.default_file(), metavar="FILE",
                         help=f"{real.NAME}, the codes of {real.SOURCE}; skipped where there is no such file")
     parser.add_argument("--no-machine", action="store_true", help="leave out this machine's own dense and sparse products")
+    parser.add_argument("--cells", action="store_true", help="only synthesize engines of 64 PEs with Yosys, for minutes")
     options = parser.parse_args(arguments)
     console = Console(width=None if sys.stdout.isatty() else 170)
+    if options.cells:
+        console.print(cells.cells(console))
+        return 0
     started = time.monotonic()
     failures: list[str] = []
     with console.status("drawing and encoding the nine layers"):
