@@ -6,6 +6,7 @@ import ast
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,11 @@ def imports(path: Path, *, top_level_only: bool = False) -> set[str]:
                 depth = len(path.relative_to(ROOT).parts) - 1
                 assert node.level <= depth, f"{relative(path)}:{node.lineno} climbs out of its package"
     return found
+
+
+def test_every_package_is_installed() -> None:
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    assert sorted(listed) == sorted({relative(path.parent).replace("/", ".") for path in SOURCES})
 
 
 def test_there_is_something_to_check() -> None:
