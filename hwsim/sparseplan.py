@@ -7,13 +7,11 @@ import numpy as np
 from intir import Graph, MatMul
 
 from .engines.csc import MAX_BITS
-from .layers.sparse import CODE_BITS, SparseLayer, sparse
+from .layers.sparse import CODE_BITS, LANES, SparseLayer, sparse
 from .plan import LayerPlan, PlanError
 
 #: Above this density a dense unit is about as fast and smaller.
 MOST_DENSITY = 0.5
-#: Elements that the engine scans and drains at a time: more cost multipliers behind it, and few nonzeros are among them.
-LANES = 16
 
 
 def sparse_entries(graph: Graph, pes: int) -> dict[str, LayerPlan]:

@@ -26,6 +26,9 @@ from ..plan import LayerPlan, PlanError
 from .base import Builder, Flow, Int64, Layer, plain
 from .product import clamped
 
+#: Elements that an engine scans and drains at a time in plans that the tool makes: more cost multipliers behind it, and few
+#: nonzeros are among them.
+LANES = 16
 #: What a plan leaves open.
 QUEUE_DEPTH, INDEX_BITS, CODE_BITS, READ_ENTRIES = 8, 4, 4, 8
 #: What may stand behind an inner product, in this order.
@@ -224,7 +227,7 @@ class SparseLayer(Layer):
         return (self._ports(entry.simd or 1)[0],)
 
     def foldings(self) -> list[LayerPlan]:
-        return [LayerPlan(self.engine, pe, pe, through=self.nodes[-1].name) for pe in self.pe_choices()]
+        return [LayerPlan(self.engine, pe, min(pe, LANES), through=self.nodes[-1].name) for pe in self.pe_choices()]
 
     def cycles(self, entry: LayerPlan) -> int:
         engine, constants = self.unit(entry)
