@@ -307,8 +307,8 @@ def _check_vectors(graph: Graph, nodes: list[Node]) -> None:
         return
     has, made = graph.values[node.inputs[0]].shape[-1], graph.values[product.output].shape[-1]
     if has != made:
-        raise PlanError(f"layer '{nodes[0].name}': '{product.name}' makes vectors of {made}, but '{node.name}' ({node.op.kind}) takes "
-                        f"vectors of {has} behind a Reshape, and the sparse engine runs all its products on one vector after "
+        raise PlanError(f"layer '{nodes[0].name}': '{product.name}' makes vectors of {made}, but '{node.name}' ({node.op.kind}) "
+                        f"takes vectors of {has} behind a Reshape, and the sparse engine runs all its products on one vector after "
                         f"the other; end the layer there: through = '{product.name}'")
 
 

@@ -13,12 +13,13 @@ from tests.networks import sparse_mlp
 
 
 def reshaped(shapes: list[tuple[int, ...]], inputs: tuple[int, int], scaled: bool) -> Graph:
-    """Two products, and between them Reshapes, a ScaleChannels behind the first one of them."""
+    """Two products, and between them a Clip and Reshapes, or Reshapes and a ScaleChannels behind the first one."""
     rng = np.random.default_rng(0)
     build = GraphBuilder("reshaped")
     value = build.input("x", (4, 6), unsigned(4))
     value = build.node(MatMul(rng.integers(-1, 2, (6, 20))), value, name="a")
-    value = build.node(Clip(0, 100), value, name="relu")
+    if not scaled:
+        value = build.node(Clip(0, 100), value, name="relu")
     for number, shape in enumerate(shapes):
         value = build.node(Reshape(shape), value, name=f"flat{number}")
         if scaled and not number:
