@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from hwsim.design import make_design
+from hwsim.engines.csc import CscError, encode
 from hwsim.engines.eie import Eie
 from hwsim.plan import LayerPlan, Plan, PlanError, fingerprint
 from intir import BIPOLAR, Clip, Graph, GraphBuilder, IntType, MatMul, Reshape, ScaleChannels, unsigned
@@ -70,3 +71,15 @@ def test_steps_that_hold_zero() -> None:
     graph = sparse_mlp((12, 5), x=BIPOLAR)
     with pytest.raises(PlanError, match="layer 'fc0': its activations are bipolar, which has no zeros to skip"):
         make_design(graph, on_one_engine(graph, "fc0"))
+
+
+def test_through_a_node_that_is_not_there() -> None:
+    graph = sparse_mlp((12, 8, 5))
+    with pytest.raises(PlanError, match="layer 'fc0': through = 'fc9', but the network has no such node; .* are fc0, fc1$"):
+        make_design(graph, on_one_engine(graph, "fc9"))
+
+
+def test_more_values_than_any_code_names() -> None:
+    """No code_bits is advised that a plan refuses."""
+    with pytest.raises(CscError, match="300 different weights besides 0, but codes of 8 bits name 255; .*, or use another engine$"):
+        encode(np.arange(1, 301).reshape(20, 15), 2, code_bits=8)
