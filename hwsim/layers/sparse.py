@@ -280,8 +280,8 @@ def sparse(graph: Graph, first: Node, last: str, x_types: tuple[IntType, ...]) -
     nodes = [first]
     if all(node.name != last for node in graph.nodes):
         products = ", ".join(node.name for node in graph.nodes if isinstance(node.op, MatMul))
-        raise PlanError(f"layer '{first.name}': through = '{last}', but the network has no such node; name a MatMul that follows in "
-                        f"a row; the network's are {products or 'none'}")
+        raise PlanError(f"layer '{first.name}': through = '{last}', but the network has no such node; name a MatMul that follows "
+                        f"in a row; the network's are {products or 'none'}")
     while True:
         node = nodes[-1]
         if not isinstance(node.op, (MatMul, Reshape, *_ORDER)) or (node is first and not isinstance(node.op, MatMul)):

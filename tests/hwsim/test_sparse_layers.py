@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from hwsim.dataflow import SimulationError
 from hwsim.design import make_design
 from hwsim.engines.csc import CscError, encode
 from hwsim.engines.eie import Eie
 from hwsim.plan import LayerPlan, Plan, PlanError, fingerprint
+from hwsim.report import simulate_report
 from intir import BIPOLAR, Clip, Graph, GraphBuilder, IntType, MatMul, Reshape, ScaleChannels, unsigned
 from tests.networks import sparse_mlp
 
@@ -83,3 +85,9 @@ def test_more_values_than_any_code_names() -> None:
     """No code_bits is advised that a plan refuses."""
     with pytest.raises(CscError, match="300 different weights besides 0, but codes of 8 bits name 255; .*, or use another engine$"):
         encode(np.arange(1, 301).reshape(20, 15), 2, code_bits=8)
+
+
+def test_an_input_without_frames() -> None:
+    graph = sparse_mlp((12, 8, 5))
+    with pytest.raises(SimulationError, match="the input holds 0 frames; give 1 or more"):
+        simulate_report(make_design(graph, on_one_engine(graph, "fc1")), 3, np.zeros((0, 12), np.int64))
