@@ -143,8 +143,10 @@ def simulate_report(design: Design, frames: int | None = None, x: NDArray[np.int
     Raises
     ------
     SimulationError
-        If `frames` is below 1.
+        If `frames` is below 1, or `x` holds none.
     """
+    if x is not None and not len(x):
+        raise SimulationError("the input holds 0 frames; give 1 or more")
     if frames is None:
         frames = DEFAULT_FRAMES if x is None else len(x)
     if frames < 1:

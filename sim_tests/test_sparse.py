@@ -44,6 +44,7 @@ def frames(graph: Graph, density: float, count: int = 4) -> np.ndarray:
     ((16, 12, 20, 9), "thresholds", 12, 6, {"queue_depth": 3, "index_bits": 3, "read_entries": 4}),
     ((30, 50, 6), "clip", 1, 1, {"read_entries": 16}),
     ((33, 5), "requant", 16, 16, {"code_bits": 6}),
+    ((12, 5, 3, 7), "scaled", 16, 16, {}),  # more lanes than an inner layer has outputs
 ])
 def test_engines(sizes: tuple[int, ...], post: str, pes: int, lanes: int, options: dict[str, int], tmp_path: Path) -> None:
     graph = sparse_mlp(sizes, post=post, seed=sum(sizes), name=f"sparse_{pes}_{post}")

@@ -198,7 +198,8 @@ class EieBlock(StreamBlock[Eie]):
             return Const(0)
         valid = Signal(name="drained")
         m.d.sync += valid.eq(drain.fires & ~is_last)
-        word: Value = register(m, drain.fires & ~is_last, drain.word, "drained_word")
+        used = p.post[0].pe if p.post else min(p.lanes, max(p.sizes[1:-1]))  # lanes that an inner layer fills
+        word: Value = register(m, drain.fires & ~is_last, drain.word[:used * p.sum_type.bits], "drained_word")
         has: Value = valid
         kind = p.sum_type
         for n, engine in enumerate(p.post):
@@ -218,7 +219,7 @@ class EieBlock(StreamBlock[Eie]):
         # What a layer's last word does not fill is 0, whatever `post` makes of nothing.
         results = [fit(recoded(one, kind, p.x_type), p.x_type) for one in lanes(word, kind)]
         kept = [selected(layer, [Const(lane < (size % p.lanes or p.lanes), 1) for size in p.sizes[1:-1]])
-                for lane in range(p.lanes)]
+                for lane in range(used)]
         m.d.comb += [activations.write.eq(has), activations.position.eq(position),
                      activations.results.eq(Cat(Mux(last & ~keep, 0, one) for one, keep in zip(results, kept, strict=True)))]
         return has & last

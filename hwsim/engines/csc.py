@@ -125,9 +125,10 @@ def encode(weights: Int64, pes: int, *, index_bits: int = 4, code_bits: int = 4,
     columns, rows = np.divmod(flat, weights.shape[1])
     values, inverse = np.unique(weights.ravel()[flat], return_inverse=True)
     if len(values) >= 1 << code_bits:
+        enough = len(values).bit_length()
         raise CscError(f"{where} has {len(values)} different weights besides 0, but codes of {code_bits} bits name "
-                       f"{(1 << code_bits) - 1}; share its weights (`quant.nn.share_weights`), or give code_bits = "
-                       f"{(len(values)).bit_length()}")
+                       f"{(1 << code_bits) - 1}; share its weights (`quant.nn.share_weights`)"
+                       + (f", or give code_bits = {enough}" if enough <= MAX_BITS else ", or use another engine"))
     codebook = np.concatenate([[0], values]).astype(np.int64)
     return encode_entries(rows, columns, inverse + 1, weights.shape, pes, codebook, index_bits=index_bits, code_bits=code_bits)
 

@@ -74,8 +74,8 @@ class Eie(Engine):
     out_type : IntType
         Sums of the last layer.
     post : tuple of Elementwise
-        What sums of inner layers go through, one behind the other; `lanes` elements at a time, channels those of all inner
-        layers one after the other, each filled up to a multiple of `lanes`.
+        What sums of inner layers go through, one behind the other; as many elements at a time as the largest inner layer has,
+        at most `lanes`, channels those of all inner layers one after the other, each filled up to a multiple of that.
     in_type : IntType, optional
         Activations of the first layer, as they come; `x_type` by default, which holds them in any case.
     loaded : bool

@@ -72,7 +72,7 @@ class SparseLayer(Layer):
     @property
     def x_type(self) -> IntType:
         """Activations of all products."""
-        kind = self.x_types[0]
+        kind = plain(self.x_types[0])
         for value in self.inputs[1:]:
             kind = kind.union(plain(self.graph.values[value].type))
         return kind
@@ -118,6 +118,7 @@ class SparseLayer(Layer):
         """The engines behind inner products, each with the constants of all inner layers one behind the other."""
         if len(self.products) == 1:
             return (), {}
+        lanes = min(lanes, max(self.sizes[1:-1]))  # no layer fills the others
         starts = [self.nodes.index(node) for node in self.products]
         parts = [[node for node in self.nodes[start + 1:end] if not isinstance(node.op, Reshape)]
                  for start, end in itertools.pairwise(starts)]
@@ -250,9 +251,9 @@ class SparseLayer(Layer):
         if reads & (reads - 1):
             raise PlanError(f"layer '{self.name}': read_entries = {reads} is no power of two; give "
                             f"{1 << reads.bit_length() - 1} or {1 << reads.bit_length()}")
-        if self.x_type.is_coded:
-            raise PlanError(f"layer '{self.name}': its activations are {self.x_type}, which has no zeros to skip; use engine = "
-                            "\"mvu\"")
+        first = self.x_types[0]
+        if first.is_coded and len(self.products) == 1 and not first.contains(IntType(0, 0)):
+            raise PlanError(f"layer '{self.name}': its activations are {first}, which has no zeros to skip; use engine = \"mvu\"")
         surplus = [key for key in entry.options if key not in self.options]
         for key in surplus:
             raise PlanError(f"layer '{self.name}': the engine '{self.engine}' has no {key}, but the plan says "
@@ -291,12 +292,17 @@ def arrays(matrices: Sequence[Csc]) -> dict[str, Int64]:
 def sparse(graph: Graph, first: Node, last: str, x_types: tuple[IntType, ...]) -> SparseLayer:
     """The nodes from a MatMul through another, which each alone read the one before.  Raises PlanError."""
     nodes = [first]
+    if all(node.name != last for node in graph.nodes):
+        products = ", ".join(node.name for node in graph.nodes if isinstance(node.op, MatMul))
+        raise PlanError(f"layer '{first.name}': through = '{last}', but the network has no such node; name a MatMul that follows "
+                        f"in a row; the network's are {products or 'none'}")
     while True:
         node = nodes[-1]
         if not isinstance(node.op, (MatMul, Reshape, *_ORDER)) or (node is first and not isinstance(node.op, MatMul)):
             raise PlanError(f"layer '{first.name}': the engine 'eie' runs MatMul with "
                             f"{', '.join(kind.__name__ for kind in _ORDER)} between them, not '{node.name}' ({node.op.kind}); end "
                             "the layer before it (through), or use another engine")
+        _check_vectors(graph, nodes)
         if node.name == last:
             break
         readers = graph.consumers(node.output)
@@ -309,6 +315,19 @@ def sparse(graph: Graph, first: Node, last: str, x_types: tuple[IntType, ...]) -
         raise PlanError(f"layer '{first.name}': through = '{last}' is a {nodes[-1].op.kind}, but the sparse engine ends with a "
                         f"MatMul; what follows has a layer of its own; write through = '{inner}'")
     return SparseLayer(graph, tuple(nodes), x_types)
+
+
+def _check_vectors(graph: Graph, nodes: list[Node]) -> None:
+    """Raise PlanError if a Reshape has cut the vectors of the product before a row's last node anew."""
+    *before, node = nodes
+    product = next((one for one in reversed(before) if isinstance(one.op, MatMul)), None)
+    if product is None or isinstance(node.op, Reshape):
+        return
+    has, made = graph.values[node.inputs[0]].shape[-1], graph.values[product.output].shape[-1]
+    if has != made:
+        raise PlanError(f"layer '{nodes[0].name}': '{product.name}' makes vectors of {made}, but '{node.name}' ({node.op.kind}) "
+                        f"takes vectors of {has} behind a Reshape, and the sparse engine runs all its products on one vector after "
+                        f"the other; end the layer there: through = '{product.name}'")
 
 
 def _joined(parts: Sequence[Int64], sizes: Sequence[int], padded: Sequence[int], fill: int) -> Int64:
