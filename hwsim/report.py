@@ -151,10 +151,14 @@ def simulate_report(design: Design, frames: int | None = None, x: NDArray[np.int
         frames = DEFAULT_FRAMES if x is None else len(x)
     if frames < 1:
         raise SimulationError(f"{frames} frames to simulate; give 1 or more")
+    x = x if x is None else x[:frames]
     trace = design.simulate(frames, x=x)
-    ii, latency = design.rate() if x is None or not design.depends_on_data else design.mean_rate(trace)
+    follows_data = x is not None and design.depends_on_data
+    ii, latency = design.mean_rate(trace) if follows_data else design.rate()
+    # The mean interval leaves the first frame out, which may take longer than all others; a share of the whole run does not.
+    span = max(ii, -(-trace.total_cycles // frames)) if follows_data else ii
     sparse = sparse_products(design, x)
-    blocks = tuple(_block(stage, ii, int(starved), int(blocked), timing, [one for one in sparse if one.layer == stage.layer])
+    blocks = tuple(_block(stage, span, int(starved), int(blocked), timing, [one for one in sparse if one.layer == stage.layer])
                    for stage, starved, blocked, timing in zip(design.stages, trace.starved, trace.blocked, design.timings(x),
                                                               strict=True))
     return SimulationReport(
@@ -169,7 +173,8 @@ def simulate_report(design: Design, frames: int | None = None, x: NDArray[np.int
         totals={key: sum(getattr(block, key) for block in blocks) for key in SUMMED}, blocks=blocks, sparse=sparse)
 
 
-def _block(stage: Stage, ii: int, starved: int, blocked: int, timing: Block, sparse: Sequence[ProductReport]) -> BlockReport:
+def _block(stage: Stage, span: int, starved: int, blocked: int, timing: Block, sparse: Sequence[ProductReport]) -> BlockReport:
+    """The report of a block; `span` are the cycles that a frame has."""
     engine, rounds = stage.engine, stage.rounds
     actions = engine.actions
     bits_in, bits_out = _stream_bits(stage)
@@ -177,7 +182,7 @@ def _block(stage: Stage, ii: int, starved: int, blocked: int, timing: Block, spa
     made = BlockReport(
         name=stage.name, engine=engine.kind, layer=stage.layer, pe=getattr(engine, "pe", None),
         simd=getattr(engine, "simd", None), fifo_depth=engine.depth if isinstance(engine, StreamFifo) else None, cycles=cycles,
-        utilisation=cycles / ii, starved_cycles=starved, blocked_cycles=blocked,
+        utilisation=min(1.0, cycles / span), starved_cycles=starved, blocked_cycles=blocked,
         operations=rounds * actions.operations, accumulator_bits=getattr(engine, "accumulator_bits", None),
         weight_bytes=getattr(engine, "weight_bits", 0) / 8,
         threshold_bytes=(engine.memory_bits - getattr(engine, "weight_bits", 0)) / 8,

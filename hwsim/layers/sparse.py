@@ -246,7 +246,7 @@ class SparseLayer(Layer):
                             f"{given}; give a divisor of pe, like {near}")
         if entry.pe > self.MOST_PES:
             raise PlanError(f"layer '{self.name}': pe = {entry.pe}, but a sparse engine has at most {self.MOST_PES} PEs; give "
-                            "fewer")
+                            f"{self.MOST_PES} or fewer")
         reads = entry.read_entries or READ_ENTRIES
         if reads & (reads - 1):
             raise PlanError(f"layer '{self.name}': read_entries = {reads} is no power of two; give "

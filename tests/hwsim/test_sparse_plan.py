@@ -39,7 +39,7 @@ def test_a_plan_is_written_and_read(graph: Graph) -> None:
     ({"simd": 3}, r"^layer 'fc0': simd, the elements that the sparse engine scans and drains at a time, is 3, which does not divide its 8 PEs; "
                   r"give a divisor of pe, like 2$"),
     ({"simd": None}, "is missing; give a divisor of pe, like 1$"),
-    ({"pe": 512, "simd": 1}, r"^layer 'fc0': pe = 512, but a sparse engine has at most 256 PEs; give fewer$"),
+    ({"pe": 512, "simd": 1}, r"^layer 'fc0': pe = 512, but a sparse engine has at most 256 PEs; give 256 or fewer$"),
     ({"read_entries": 6}, r"^layer 'fc0': read_entries = 6 is no power of two; give 4 or 8$"),
     ({"code_bits": 3}, r"^layer 'fc0' has 15 different weights besides 0, but codes of 3 bits name 7; share its weights .* or give code_bits = 4$"),
     ({"entries": 20}, r"^layer 'fc0': PE \d stores \d+ entries, padding included, but the plan gives room for entries = 20; give \d+, or more "
