@@ -14,6 +14,8 @@ import sys
 from rich.console import Console
 from rich.table import Table
 
+from codegen.yosys import SynthResult
+
 from . import peers
 from .measure import Row, measure
 from .networks import NETWORKS
@@ -42,7 +44,8 @@ def main(arguments: list[str] | None = None) -> int:
         rows.append(row)
         verdict = "not co-verified" if not row.frames else "as predicted" if row.passed else "NOT as predicted"
         cycles = f"II {row.ii_cycles:,}, first output {row.first_output_cycles:,} cycles"
-        console.print(f"{name}: {row.description}; {cycles}; {verdict}", highlight=False)
+        counted = "".join(f"; {family} {_found(row.cells[family])}" for family in families)
+        console.print(f"{name}: {row.description}; {cycles}; {verdict}{counted}", highlight=False)  # the tables come hours later
         failures += _failures(row)
     console.print(_cycles(rows))
     if families:
@@ -52,6 +55,13 @@ def main(arguments: list[str] | None = None) -> int:
     for failure in failures:
         console.print(f"MISSED: {failure}", style="bold red")
     return 1 if failures else 0
+
+
+def _found(cells: SynthResult | str) -> str:
+    """Cells in words."""
+    if isinstance(cells, str):
+        return cells
+    return f"{cells.luts:,} LUT, {cells.ffs:,} FF, {cells.bram18s:,} BRAM18, {cells.dsps:,} DSP"
 
 
 def _failures(row: Row) -> list[str]:

@@ -301,12 +301,15 @@ def comparisons() -> Iterator[tuple[str, str, Callable[[], PeerResult]]]:
 
 
 def run(console: Console, only: Sequence[str] | None = None) -> list[PeerResult]:
-    """The rows of all comparisons, or of those named ``TOOL:NETWORK``; says on the console which one runs."""
+    """The rows of all comparisons, or of those named ``TOOL:NETWORK``; says on the console which runs and what came of it."""
     results = []
     for tool, network, row in comparisons():
         if only is None or f"{tool}:{network}" in only:
             with console.status(f"{tool} on {network}"):
                 results.append(row())
+            last = results[-1]
+            console.print(f"{last.tool} on {last.network}: {last.cycles} cycles, {last.luts} LUT, {last.ffs} FF, {last.bram18} BRAM18, "
+                          f"{last.dsps} DSP; {last.note}", highlight=False)  # the table comes hours later
     return results
 
 
