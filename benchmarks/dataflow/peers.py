@@ -308,8 +308,9 @@ def run(console: Console, only: Sequence[str] | None = None) -> list[PeerResult]
             with console.status(f"{tool} on {network}"):
                 results.append(row())
             last = results[-1]
-            console.print(f"{last.tool} on {last.network}: {last.cycles} cycles, {last.luts} LUT, {last.ffs} FF, {last.bram18} BRAM18, "
-                          f"{last.dsps} DSP; {last.note}", highlight=False)  # the table comes hours later
+            cells = f"{last.luts} LUT, {last.ffs} FF, {last.bram18} BRAM18, {last.dsps} DSP"
+            console.print(f"{last.tool} on {last.network}: {last.cycles} cycles, {cells}; {last.note}",  # the table comes hours later
+                          highlight=False)
     return results
 
 
