@@ -309,8 +309,8 @@ def run(console: Console, only: Sequence[str] | None = None) -> list[PeerResult]
                 results.append(row())
             last = results[-1]
             cells = f"{last.luts} LUT, {last.ffs} FF, {last.bram18} BRAM18, {last.dsps} DSP"
-            console.print(f"{last.tool} on {last.network}: {last.cycles} cycles, {cells}; {last.note}",  # the table comes hours later
-                          highlight=False)
+            # The table comes hours later.
+            console.print(f"{last.tool} on {last.network}: {last.cycles} cycles, {cells}; {last.note}", highlight=False)
     return results
 
 
