@@ -49,6 +49,8 @@ def cells(console: Console, families: Sequence[str] = FAMILIES) -> Table:
                 except ToolError as error:
                     table.add_row(name, family, str(error))
                     continue
+            console.print(f"{name}, {family}: {found.luts:,} LUT, {found.ffs:,} FF, {found.bram18s} BRAM18, {found.dsps} DSP",
+                          highlight=False)
             need = [sum(getattr(one, key) for one in design.resources.values()) for key in ("luts", "brams", "dsps")]
             table.add_row(name, family, *(f"{one:,}" for one in (
                 found.luts, need[0], round(found.luts / PES), found.ffs, round(found.ffs / PES), found.bram18s, need[1],
