@@ -43,6 +43,9 @@ class SparseLayer(Layer):
     options: ClassVar[frozenset[str]] = frozenset({"through", "weights", "queue_depth", "index_bits", "code_bits", "read_entries",
                                                "entries"})
 
+    #: More make the broadcast and the drain the slowest parts.
+    MOST_PES: ClassVar[int] = 256
+
     @cached_property
     def products(self) -> tuple[Node, ...]:
         """The MatMuls."""
@@ -259,9 +262,6 @@ class SparseLayer(Layer):
             raise PlanError(f"layer '{self.name}': the engine '{self.engine}' has no {key}, but the plan says "
                             f"{getattr(entry, key)!r}; remove that line")
         self.unit(entry)
-
-    #: More make the broadcast and the drain the slowest parts.
-    MOST_PES: ClassVar[int] = 256
 
     def build(self, builder: Builder, entry: LayerPlan, flows: list[Flow]) -> Flow:
         engine, constants = self.unit(entry)
