@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from .devices import DEVICES, Device
 from .engines.memories import Resources
-from .layers import Layer, SparseLayer
+from .layers import Layer
 from .plan import Plan, PlanError
 
 #: Fields of `Resources`, and how people call them.
@@ -46,11 +46,8 @@ def _advice(plan: Plan, layer: Layer, key: str, excess: int) -> list[str]:
         return ['keep its weights in LUTs (weight_memory = "distributed")']
     if key == "dsps" and "multiplier" in layer.options:
         return ['multiply in LUTs (multiplier = "logic")']
-    if isinstance(layer, SparseLayer):  # every PE has memories of its own
-        most = getattr(layer.unit(entry)[0].resources, key) - excess
-        smaller = [one for one in layer.foldings() if one.pe < entry.pe and getattr(layer.unit(one)[0].resources, key) <= most]
-    else:
-        smaller = [one for one in layer.foldings() if key == "luts" and layer.luts(one) <= layer.luts(entry) - excess]
+    most = getattr(layer.resources(entry), key) - excess
+    smaller = [one for one in layer.foldings() if getattr(layer.resources(one), key) <= most]
     if not smaller:
         return []
     best = min(smaller, key=layer.cycles)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from operator import getitem
 
 import numpy as np
@@ -74,7 +74,7 @@ class EieBlock(StreamBlock[Eie]):
         self.loader = EieLoader(self.images) if params.loaded else None
         super().__init__(params, **({"load": In(stream.Signature(unsigned(self.loader.bits)))} if self.loader else {}))
 
-    @property
+    @cached_property
     def images(self) -> list[Image]:
         """What every memory holds, in the order in which a host sends it."""
         p = self.params

@@ -174,48 +174,32 @@ def encode_entries(rows: Int64, columns: Int64, codes: Int64, shape: tuple[int, 
         if (steps == 0).any():
             twice = int(np.argmin(steps))
             raise CscError(f"the nonzero in row {rows[twice]} and column {columns[twice]} is given twice; give it once")
-    counts = _count(rows, columns, inputs, pes, index_bits)
+    gaps, places = _places(rows, columns, pes, index_bits)
+    pe, pads = rows % pes, gaps >> index_bits  # a padding entry stands for 2**index_bits rows
+    counts = np.bincount(pe * inputs + columns, weights=pads + 1, minlength=pes * inputs).astype(np.int64).reshape(pes, inputs)
     pointers = np.zeros((pes, inputs + 1), np.int64)
     np.cumsum(counts, axis=1, out=pointers[:, 1:])
     first = np.concatenate([[0], np.cumsum(pointers[:, -1])])
-    indices, stored = _fill(rows, columns, codes, first, pes, index_bits)
+    most = (1 << index_bits) - 1
+    indices, stored = np.full(first[-1], most, np.uint8), np.zeros(first[-1], np.uint8)
+    places += first[pe]
+    indices[places], stored[places] = gaps & most, codes
     return Csc(inputs, outputs, pes, index_bits, code_bits, codebook, first, pointers, indices, stored)
 
 
 @numba.njit(cache=True)
-def _count(rows, columns, inputs, pes, index_bits):  # type: ignore[no-untyped-def]
-    """Entries of each PE in each column, of nonzeros in the order of columns, then of rows."""
-    counts = np.zeros((pes, inputs), np.int64)
-    next_row = np.zeros(pes, np.int64)
+def _places(rows, columns, pes, index_bits):  # type: ignore[no-untyped-def]
+    """Of nonzeros in the order of columns, then of rows: the rows of its PE that each skips, and its place in the PE's entries."""
+    gaps, places = np.empty_like(rows), np.empty_like(rows)
+    at, next_row = np.zeros(pes, np.int64), np.zeros(pes, np.int64)
     column = -1
     for k in range(len(rows)):
         if columns[k] != column:
             column = columns[k]
             next_row[:] = 0
         local, pe = divmod(rows[k], pes)
-        counts[pe, column] += 1 + ((local - next_row[pe]) >> index_bits)  # a padding entry stands for 2**index_bits rows
+        gaps[k] = local - next_row[pe]
+        places[k] = at[pe] + (gaps[k] >> index_bits)
+        at[pe] = places[k] + 1
         next_row[pe] = local + 1
-    return counts
-
-
-@numba.njit(cache=True)
-def _fill(rows, columns, codes, first, pes, index_bits):  # type: ignore[no-untyped-def]
-    """Indices and codes of the entries that `_count` counted, each PE's from `first` on."""
-    most = (1 << index_bits) - 1
-    indices = np.full(first[-1], most, np.uint8)
-    stored = np.zeros(first[-1], np.uint8)
-    at = first[:-1].copy()
-    next_row = np.zeros(pes, np.int64)
-    column = -1
-    for k in range(len(rows)):
-        if columns[k] != column:
-            column = columns[k]
-            next_row[:] = 0
-        local, pe = divmod(rows[k], pes)
-        gap = local - next_row[pe]
-        place = at[pe] + (gap >> index_bits)
-        indices[place] = gap & most
-        stored[place] = codes[k]
-        at[pe] = place + 1
-        next_row[pe] = local + 1
-    return indices, stored
+    return gaps, places

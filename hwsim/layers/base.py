@@ -7,7 +7,7 @@ becomes.  Each kind is a class; `layers.collect` finds the layers of a graph.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from intir import BitwrightError, Graph, IntType, Node, Range
 
 from ..engines.base import Engine, Word
+from ..engines.memories import Resources
 from ..plan import LayerPlan, PlanError
 
 Int64 = NDArray[np.int64]
@@ -177,6 +178,10 @@ class Layer(ABC):
         """Estimated LUTs of a folding, to choose between foldings."""
         return entry.pe
 
+    def resources(self, entry: LayerPlan) -> Resources:
+        """What a folding changes, estimated: its LUTs, unless the layer says more."""
+        return Resources(self.luts(entry))
+
     def lanes_in(self, entry: LayerPlan) -> tuple[int, ...]:
         """Lanes that it takes from each of its inputs."""
         return (entry.pe,) * len(self.sources)
@@ -196,15 +201,16 @@ class Layer(ABC):
         elif entry.simd is not None and self.takes_taps and entry.simd not in self.simd_choices():
             raise PlanError(f"layer '{self.name}': simd = {entry.simd}, but the engine '{self.engine}' takes so many taps "
                             f"of its windows at a time: {' or '.join(map(str, self.simd_choices()))}")
-        surplus = [key for key in entry.options if key not in self.options]
-        if entry.simd is not None and not self.has_simd and not self.takes_taps:
-            surplus.insert(0, "simd")
-        for key in surplus:
-            raise PlanError(f"layer '{self.name}': the engine '{self.engine}' has no {key}, but the plan says "
-                            f"{getattr(entry, key)!r}; remove that line")
+        self.check_options(entry, [] if entry.simd is None or self.has_simd or self.takes_taps else ["simd"])
         if entry.window_memory is not None and not self.has_windows:
             raise PlanError(f"layer '{self.name}': window_memory is {entry.window_memory!r}, but the layer keeps no rows for "
                             "windows; remove that line")
+
+    def check_options(self, entry: LayerPlan, others: Sequence[str] = ()) -> None:
+        """Raise PlanError if a plan's entry chooses what the engine has not; `others` are more keys that it has not."""
+        for key in (*others, *(key for key in entry.options if key not in self.options)):
+            raise PlanError(f"layer '{self.name}': the engine '{self.engine}' has no {key}, but the plan says "
+                            f"{getattr(entry, key)!r}; remove that line")
 
 
 def _among(layer: str, key: str, value: int | None, choices: list[int], what: str) -> None:
@@ -225,6 +231,11 @@ def nearest(value: int, choices: list[int]) -> list[str]:
 def divisors(number: int) -> list[int]:
     """All divisors, ascending."""
     return [d for d in range(1, number + 1) if number % d == 0]
+
+
+def span(values: Int64) -> IntType:
+    """The interval that the values reach."""
+    return IntType(int(values.min()), int(values.max()))
 
 
 def plain(kind: IntType) -> IntType:

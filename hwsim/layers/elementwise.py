@@ -15,7 +15,7 @@ from ..engines import elementwise as engines
 from ..engines.base import Engine
 from ..engines.thresholding import Thresholding
 from ..plan import LayerPlan
-from .base import Builder, Flow, Int64, Layer, divisors, makes
+from .base import Builder, Flow, Int64, Layer, divisors, makes, span
 from .product import clamped
 
 AnyOp = TypeVar("AnyOp", bound=Op)
@@ -95,8 +95,8 @@ class RequantLayer(ElementwiseLayer[Requant]):
     def unit(self, entry: LayerPlan, x_type: IntType) -> tuple[Engine, dict[str, Int64]]:
         op = self.op
         constants = {"multiplier": op.multiplier, "shift": op.shift, "zero_point": op.zero_point}
-        engine = engines.Requant(self.channels, entry.pe, x_type, self.out_type, _span(op.multiplier), _span(op.shift),
-                                 _span(op.zero_point), op.rounding)
+        engine = engines.Requant(self.channels, entry.pe, x_type, self.out_type, span(op.multiplier), span(op.shift),
+                                 span(op.zero_point), op.rounding)
         return engine, _spread(constants, self.rows)
 
 
@@ -111,8 +111,8 @@ class ScaleLayer(ElementwiseLayer[ScaleChannels]):
 
     def unit(self, entry: LayerPlan, x_type: IntType) -> tuple[Engine, dict[str, Int64]]:
         constants = {"multiplier": self.op.multiplier, "offset": self.op.offset}
-        engine = engines.Scale(self.channels, entry.pe, x_type, self.out_type, _span(self.op.multiplier),
-                               _span(self.op.offset))
+        engine = engines.Scale(self.channels, entry.pe, x_type, self.out_type, span(self.op.multiplier),
+                               span(self.op.offset))
         return engine, _spread(constants, self.rows)
 
 
@@ -148,10 +148,6 @@ class LookupLayer(ElementwiseLayer[Lookup]):
 
 def _rows(*columns: Int64) -> int:
     return max(len(column) for column in columns)
-
-
-def _span(values: Int64) -> IntType:
-    return IntType(int(values.min()), int(values.max()))
 
 
 def _spread(constants: dict[str, Int64], rows: int) -> dict[str, Int64]:

@@ -21,9 +21,10 @@ from ..engines.csc import Csc, CscError, encode
 from ..engines.eie import Eie
 from ..engines.eie_cycles import task
 from ..engines.elementwise import Elementwise
+from ..engines.memories import Resources
 from ..engines.thresholding import Thresholding
 from ..plan import LayerPlan, PlanError
-from .base import Builder, Flow, Int64, Layer, plain
+from .base import Builder, Flow, Int64, Layer, plain, span
 from .product import clamped
 
 #: Elements that an engine scans and drains at a time in plans that the tool makes: more cost multipliers behind it, and few
@@ -100,7 +101,7 @@ class SparseLayer(Layer):
         entries = self._entries(entry, matrices)
         engine = Eie(entry.pe, lanes, *self._ports(lanes), entry.queue_depth or QUEUE_DEPTH, matrices[0].index_bits,
                      matrices[0].code_bits, entry.read_entries or READ_ENTRIES, self.sizes, entries, self.x_type,
-                     IntType(int(values.min()), int(values.max())), sums, self.out_type, post, self.x_types[0],
+                     span(values), sums, self.out_type, post, self.x_types[0],
                      entry.weights == "loaded")
         return engine, constants | arrays(matrices)
 
@@ -158,7 +159,7 @@ class SparseLayer(Layer):
         scales, requants = rows.get(ScaleChannels, []), rows.get(Requant, [])
         none = np.zeros(sum(padded), np.int64)
         if not scales or not requants or any(getattr(node.op, "rounding", "") == "gemmlowp" for node in requants if node) \
-                or _span(self._spread(scales, padded, "multiplier", 1)).levels == 1:
+                or span(self._spread(scales, padded, "multiplier", 1)).levels == 1:
             return none
         most = max(int(node.op.shift.max()) for node in requants if node is not None and isinstance(node.op, Requant))
         return most - self._spread(requants, padded, "shift", most)
@@ -179,14 +180,14 @@ class SparseLayer(Layer):
                     for end in ("lo", "hi")]
             out = IntType(int(ends[0].min()), int(ends[1].max()))
             out = out.union(IntType(0, 0)) if out.lo > 0 or out.hi < 0 else out  # what fills up is 0
-            return engines.Scale(channels, lanes, x_type, IntType(out.lo, out.hi), _span(multiplier), _span(offset)), \
+            return engines.Scale(channels, lanes, x_type, IntType(out.lo, out.hi), span(multiplier), span(offset)), \
                 {"multiplier": multiplier, "offset": offset}
         if kind is Requant:
             self._alike(nodes, "rounding")
             self._alike(nodes, "out")
             fill = min(int(op.shift.min()) for op in ops)
             multiplier, shift, zero = spread("multiplier", 1), spread("shift", fill) + lift, spread("zero_point", 0)
-            return engines.Requant(channels, lanes, x_type, ops[0].out, _span(multiplier), _span(shift), _span(zero),
+            return engines.Requant(channels, lanes, x_type, ops[0].out, span(multiplier), span(shift), span(zero),
                                    ops[0].rounding), {"multiplier": multiplier, "shift": shift, "zero_point": zero}
         if kind is Threshold:
             self._alike(nodes, "out")
@@ -238,7 +239,10 @@ class SparseLayer(Layer):
         return self.positions * task(engine, constants["pointers"]).period_cycles
 
     def luts(self, entry: LayerPlan) -> int:
-        return self.unit(entry)[0].luts
+        return self.resources(entry).luts
+
+    def resources(self, entry: LayerPlan) -> Resources:
+        return self.unit(entry)[0].resources
 
     def check(self, entry: LayerPlan) -> None:
         lanes = entry.simd
@@ -257,10 +261,7 @@ class SparseLayer(Layer):
         first = self.x_types[0]
         if first.is_coded and len(self.products) == 1 and not first.contains(IntType(0, 0)):
             raise PlanError(f"layer '{self.name}': its activations are {first}, which has no zeros to skip; use engine = \"mvu\"")
-        surplus = [key for key in entry.options if key not in self.options]
-        for key in surplus:
-            raise PlanError(f"layer '{self.name}': the engine '{self.engine}' has no {key}, but the plan says "
-                            f"{getattr(entry, key)!r}; remove that line")
+        self.check_options(entry)
         self.unit(entry)
 
     def build(self, builder: Builder, entry: LayerPlan, flows: list[Flow]) -> Flow:
@@ -334,7 +335,3 @@ def _joined(parts: Sequence[Int64], sizes: Sequence[int], padded: Sequence[int],
     """Constants per channel of several layers, each spread over its channels and filled up."""
     return np.concatenate([np.concatenate([np.broadcast_to(part, (size,)), np.full(wide - size, fill)])
                            for part, size, wide in zip(parts, sizes, padded, strict=True)]).astype(np.int64)
-
-
-def _span(values: Int64) -> IntType:
-    return IntType(int(values.min()), int(values.max()))
