@@ -53,9 +53,9 @@ def make_vectors(design: Design, s_axis: AxiPort, m_axis: AxiPort, x: NDArray[np
         Of the stall patterns.
     """
     y = run(design.graph, x)
-    patterns = {}
+    fed, patterns = design.with_frames(x), {}
     for name, (source, sink) in stall_patterns(design.rate()[0], seed).items():
-        trace = design.simulate(len(x), x=x, source=source, sink=sink, drains=True)
+        trace = fed.simulate(len(x), source=source, sink=sink, drains=True)
         patterns[name] = {"source": _bits(source), "sink": _bits(sink), "in_cycles": trace.in_cycles.tolist(),
                           "out_cycles": trace.out_cycles.tolist()}
     return {"frames": len(x), "ii_cycles": design.rate()[0], "beats_out_per_frame": design.words_out,

@@ -24,6 +24,7 @@ from .fit import check_fit
 from .layers import Flow, Layer, SparseLayer, collect, source_of
 from .plan import Plan, PlanError, fingerprint
 from .queues import LEAST_DEPTH, SETTLED_FRAMES, check_stops, depth_key, least_depths, per_layer, with_ample_queues
+from .schedule import Task
 
 Int64 = NDArray[np.int64]
 
@@ -45,6 +46,8 @@ class Stage:
         Streams that it reads and makes.
     constants : name -> int64 array
         What the block of that engine takes besides its parameters: ``weights``, ``thresholds``, ...
+    task : Task, optional
+        What a sparse engine does with given frames; by default with activations that are all nonzero.
     """
 
     name: str
@@ -53,6 +56,7 @@ class Stage:
     rounds: int
     wires: Wires
     constants: Mapping[str, Int64] = field(default_factory=dict)
+    task: Task | None = None
 
     @property
     def cycles_per_frame(self) -> int:
@@ -61,12 +65,14 @@ class Stage:
 
     @cached_property
     def timing(self) -> Block:
-        """The block as the simulator sees it; where it skips zeros, with activations that are all nonzero."""
+        """The block as the simulator sees it."""
         if isinstance(self.engine, StreamFifo):
             return Fifo(self.engine.depth)
         if isinstance(self.engine, Fork):
             return ForkBlock()
-        return task(self.engine, self.constants["pointers"]) if isinstance(self.engine, Eie) else self.engine.schedule
+        if isinstance(self.engine, Eie):
+            return self.task or task(self.engine, self.constants["pointers"])
+        return self.engine.schedule
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,32 +138,28 @@ class Design:
         """Whether its cycles do: a block of it skips zeros."""
         return any(isinstance(stage.engine, Eie) for stage in self.stages)
 
-    def simulate(self, frames: int, *, x: Int64 | None = None, source: NDArray[np.bool_] = ALWAYS, sink: NDArray[np.bool_] = ALWAYS,
+    def simulate(self, frames: int, *, source: NDArray[np.bool_] = ALWAYS, sink: NDArray[np.bool_] = ALWAYS,
                  limit_cycles: int = MAX_CYCLES, drains: bool = False) -> Trace:
-        """Run `frames` frames through the design; patterns and `drains` as in `dataflow.simulate`.
-
-        `x` are the frames, (F, *input shape), repeated, for a design whose cycles depend on data; without it, sparse engines
-        take as long as if no activation were zero.
-        """
-        return simulate(self.timings(x), frames * self.words_in, frames * self.words_out,
+        """Run `frames` frames through the design; patterns and `drains` as in `dataflow.simulate`."""
+        return simulate([stage.timing for stage in self.stages], frames * self.words_in, frames * self.words_out,
                         wires=[stage.wires for stage in self.stages], source=source, sink=sink, limit_cycles=limit_cycles,
                         drains=drains)
 
-    def timings(self, x: Int64 | None) -> list[Block]:
-        """The blocks as the simulator sees them with these frames."""
-        if x is None:
-            return [stage.timing for stage in self.stages]
-        layers = {layer.name: layer for layer in self.layers if isinstance(layer, SparseLayer)}
-        wanted = tuple(value for layer in layers.values() for value in layer.inputs)
-        values = run_all(self.graph, {self.graph.input.value: x}, keep=wanted) if wanted else {}
+    def activations(self, x: Int64) -> dict[str, list[Int64]]:
+        """What each product on a sparse engine takes of frames (F, *input shape): layer -> int64 (vectors, inputs) per product."""
+        layers = [layer for layer in self.layers if isinstance(layer, SparseLayer)]
+        values = run_all(self.graph, {self.graph.input.value: x}, keep=tuple(value for layer in layers for value in layer.inputs))
+        return {layer.name: [values[value].reshape(-1, size) for value, size in zip(layer.inputs, layer.sizes, strict=False)]
+                for layer in layers}
 
-        def timing(stage: Stage) -> Block:
-            if not isinstance(stage.engine, Eie):
-                return stage.timing
-            inputs = zip(layers[stage.layer].inputs, stage.engine.sizes, strict=False)
-            return task(stage.engine, stage.constants["pointers"], [values[value].reshape(-1, size) for value, size in inputs])
-
-        return [timing(stage) for stage in self.stages]
+    def with_frames(self, x: Int64) -> Design:
+        """The same, its sparse engines as fast as these frames (F, *input shape), repeated, let them be."""
+        if not self.depends_on_data:
+            return self
+        taken = self.activations(x)
+        return replace(self, stages=[
+            replace(stage, task=task(stage.engine, stage.constants["pointers"], taken[stage.layer]))
+            if isinstance(stage.engine, Eie) else stage for stage in self.stages])
 
     def rate(self) -> tuple[int, int]:
         """(initiation interval, first-output latency) in cycles, once settled, without stalls; the most if that depends on data."""

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .dataflow import Block, SimulationError
+from .dataflow import SimulationError
 from .design import Design, Stage
 from .engines.eie import Eie
 from .engines.fifo import StreamFifo
@@ -152,15 +152,15 @@ def simulate_report(design: Design, frames: int | None = None, x: NDArray[np.int
     if frames < 1:
         raise SimulationError(f"{frames} frames to simulate; give 1 or more")
     x = x if x is None else x[:frames]
-    trace = design.simulate(frames, x=x)
     follows_data = x is not None and design.depends_on_data
+    fed = design if x is None else design.with_frames(x)
+    trace = fed.simulate(frames)
     ii, latency = design.mean_rate(trace) if follows_data else design.rate()
     # The mean interval leaves the first frame out, which may take longer than all others; a share of the whole run does not.
     span = max(ii, -(-trace.total_cycles // frames)) if follows_data else ii
     sparse = sparse_products(design, x)
-    blocks = tuple(_block(stage, span, int(starved), int(blocked), timing, [one for one in sparse if one.layer == stage.layer])
-                   for stage, starved, blocked, timing in zip(design.stages, trace.starved, trace.blocked, design.timings(x),
-                                                              strict=True))
+    blocks = tuple(_block(stage, span, int(starved), int(blocked), [one for one in sparse if one.layer == stage.layer])
+                   for stage, starved, blocked in zip(fed.stages, trace.starved, trace.blocked, strict=True))
     return SimulationReport(
         network=design.graph.name, family=design.plan.family, clock_mhz=design.plan.clock_mhz, frames=frames,
         initiation_interval_cycles=ii, first_output_latency_cycles=latency,
@@ -173,9 +173,9 @@ def simulate_report(design: Design, frames: int | None = None, x: NDArray[np.int
         totals={key: sum(getattr(block, key) for block in blocks) for key in SUMMED}, blocks=blocks, sparse=sparse)
 
 
-def _block(stage: Stage, span: int, starved: int, blocked: int, timing: Block, sparse: Sequence[ProductReport]) -> BlockReport:
+def _block(stage: Stage, span: int, starved: int, blocked: int, sparse: Sequence[ProductReport]) -> BlockReport:
     """The report of a block; `span` are the cycles that a frame has."""
-    engine, rounds = stage.engine, stage.rounds
+    engine, rounds, timing = stage.engine, stage.rounds, stage.timing
     actions = engine.actions
     bits_in, bits_out = _stream_bits(stage)
     cycles = stage.cycles_per_frame if not isinstance(timing, Task) else round(rounds * timing.mean_period_cycles)

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from intir import run_all
-
 from .design import Design
 from .engines.eie import Eie
 from .engines.eie_cycles import LayerRun, run_frame
@@ -90,15 +88,11 @@ def sparse_products(design: Design, x: NDArray[np.int64] | None = None) -> tuple
     """
     engines = {stage.layer: stage.engine for stage in design.stages if isinstance(stage.engine, Eie)}
     layers = [layer for layer in design.layers if isinstance(layer, SparseLayer)]
-    values: dict[str, NDArray[np.int64]] = {}
-    if x is not None and layers:
-        keep = tuple(value for layer in layers for value in layer.inputs)
-        values = run_all(design.graph, {design.graph.input.value: x[:MOST_FRAMES]}, keep=keep)
+    activations = design.activations(x[:MOST_FRAMES]) if x is not None and layers else {}
     made: list[ProductReport] = []
     for layer in layers:
         engine, matrices = engines[layer.name], layer.matrices(design.plan.layers[layer.name])
-        taken = [values.get(node.inputs[0], np.ones((1, matrix.inputs), np.int64)).reshape(-1, matrix.inputs)
-                 for node, matrix in zip(layer.products, matrices, strict=True)]
+        taken = activations.get(layer.name) or [np.ones((1, matrix.inputs), np.int64) for matrix in matrices]
         frames = [run_frame(engine, matrices, one) for one in zip(*taken, strict=True)]
         for node, matrix, value, runs in zip(layer.products, matrices, taken, zip(*frames, strict=True), strict=True):
             stored = storage(matrix, weight_bits=engine.w_type.bits, position_bits=engine.position_bits)

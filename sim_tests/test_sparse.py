@@ -50,7 +50,7 @@ def test_engines(sizes: tuple[int, ...], post: str, pes: int, lanes: int, option
     graph = sparse_mlp(sizes, post=post, seed=sum(sizes), name=f"sparse_{pes}_{post}")
     bundle, result = co_verify(graph, planned(graph, pes, lanes, **options), tmp_path, x=frames(graph, 0.4))
     assert [stage.engine.kind for stage in bundle.design.stages].count("eie") == 1
-    unstalled, trace = result.patterns["unstalled"], bundle.design.simulate(4, x=frames(graph, 0.4), drains=True)
+    unstalled, trace = result.patterns["unstalled"], bundle.design.with_frames(frames(graph, 0.4)).simulate(4, drains=True)
     assert unstalled["last_output_cycle"] == trace.out_cycles[-1] < bundle.design.simulate(4).out_cycles[-1]
 
 
@@ -104,4 +104,4 @@ def test_lenet_300_100_on_64_elements(tmp_path: Path) -> None:
     x = host_input(graph, mnist_digits().test_images[:3])
     bundle, result = co_verify(graph, planned(graph, 64, 16), tmp_path, x=x)
     assert bundle.design.stages[0].engine.sizes == (784, 300, 100, 10)
-    assert result.patterns["unstalled"]["last_output_cycle"] == bundle.design.simulate(3, x=x).out_cycles[-1]
+    assert result.patterns["unstalled"]["last_output_cycle"] == bundle.design.with_frames(x).simulate(3).out_cycles[-1]
