@@ -1,0 +1,83 @@
+"""What the commands share: consoles, common arguments, errors, reading and writing of files."""
+
+from __future__ import annotations
+
+import functools
+import io
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from intir import BitwrightError
+from intir.whole import write_whole
+
+# Where nobody watches, tables keep a width that scripts and logs can rely on.
+out = Console(width=None if sys.stdout.isatty() else 110)
+err = Console(stderr=True)
+
+NetworkFile = Annotated[Path, typer.Argument(metavar="NET.intir", help="Lowered network, from `bitwright lower`.")]
+PlanFile = Annotated[Path | None, typer.Option("--plan", metavar="PLAN.toml", help="Plan; by default one is made on the spot.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts instead of a table.")]
+
+
+class InputError(BitwrightError):
+    """An argument of the command line names something that cannot be used."""
+
+
+def user_errors(command: Callable[..., Any]) -> Callable[..., Any]:
+    """A user's mistake ends in one sentence and exit code 2."""
+
+    @functools.wraps(command)
+    def guarded(*arguments: Any, **options: Any) -> Any:
+        try:
+            return command(*arguments, **options)
+        except BitwrightError as error:
+            err.print(f"bitwright: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+            raise typer.Exit(2) from None
+        except KeyboardInterrupt:
+            err.print("bitwright: interrupted; nothing was written", style="red", markup=False)
+            raise typer.Exit(130) from None
+
+    return guarded
+
+
+def load_array(path: Path) -> np.ndarray[Any, Any]:
+    """A batch from a ``.npy`` file.  Raises InputError."""
+    try:
+        # Mapped first: the header's claim is checked against the file's length before anything is allocated.
+        array = np.array(np.load(path, mmap_mode="r", allow_pickle=False))
+    except FileNotFoundError:
+        raise InputError(f"'{path}' does not exist; give the path of a .npy file") from None
+    except Exception as error:  # numpy's parser of headers raises whatever Python's tokenizer does
+        reason = (str(error).splitlines() or ["empty"])[0][:120]
+        raise InputError(f"'{path}' is no readable .npy array ({reason}); write it with numpy.save") from None
+    if not isinstance(array, np.ndarray) or array.ndim < 1 or array.dtype.kind not in "biuf":
+        raise InputError(f"'{path}' holds {array.dtype} of shape {array.shape}; give a batch of integers or floats, (N, ...)")
+    return array
+
+
+def save_array(path: Path, array: np.ndarray[Any, Any]) -> None:
+    """Write a ``.npy`` file, whole or not at all.  Raises InputError."""
+    data = io.BytesIO()
+    np.save(data, array, allow_pickle=False)
+    save_bytes(path, data.getvalue())
+
+
+def save_bytes(path: Path, data: bytes) -> None:
+    """Write a file, whole or not at all.  Raises InputError."""
+    try:
+        write_whole(path, data)
+    except OSError as error:
+        raise InputError(f"cannot write '{path}': {error.strerror}; choose a folder that exists and is writable") from None
+
+
+def progress_bar() -> Progress:
+    """A progress bar on standard error that disappears when done."""
+    return Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=err,
+                    transient=True, disable=not err.is_terminal)
