@@ -128,32 +128,23 @@ def product_cycles(array: Array, pixels: int, terms: int, filters: int) -> int:
 
 @dataclass(frozen=True)
 class Reads:
-    """Elements that the array moves from and to SRAM for one product, over all tiles."""
+    """Elements that the array moves from and to SRAM for one product, over all tiles; sums are written so often."""
 
     activations: float
     weights: float
-    sums_written: float
-    sums_read: float
-
-
-def accesses(array: Array, m: Axis, n: Axis, k: Axis) -> Reads:
-    """Of one product, as `cycles` has its axes (of which any entry may be an array).
-
-    What stays is read once a fold, what moves once for each fold that it passes.  Sums leave the array after each part of K
-    that it takes at a time, and come back for the next.
-    """
-    if array.dataflow == "output_stationary":
-        activations, weights, parts = m.size * k.size * n.folds, n.size * k.size * m.folds, k.count
-    elif array.dataflow == "weight_stationary":
-        activations, weights, parts = m.size * k.size * n.folds, n.size * k.size * m.count, k.folds
-    else:
-        activations, weights, parts = m.size * k.size * n.count, n.size * k.size * m.folds, k.folds
-    return Reads(activations, weights, m.size * n.size * parts, m.size * n.size * (parts - 1))  # type: ignore[arg-type]
+    sums: float
 
 
 def passes(array: Array, activation_bits: int, weight_bits: int) -> int:
     """Times that a product is computed because its operands are wider than the array's."""
-    return math.ceil(activation_bits / array.activation_bits) * math.ceil(weight_bits / array.weight_bits)
+    return math.prod(slices(array, activation_bits, weight_bits))
+
+
+def slices(array: Array, activation_bits: int, weight_bits: int) -> tuple[int, int]:
+    """Parts that activations and weights are cut into; floats are not."""
+    if array.arithmetic == "float":
+        return 1, 1
+    return -(-activation_bits // array.activation_bits), -(-weight_bits // array.weight_bits)
 
 
 def element_moves(machine: Machine, macs: float, moved: Reads, drained: float) -> list[tuple[Action, str, float]]:

@@ -14,7 +14,8 @@ from .arrays import arithmetic, element_moves
 from .convolution import Way
 from .memory import Memory
 from .report import LayerReport, Traffic
-from .tiling import Job, Tiling, choose, whole
+from .cuts import Job
+from .tiling import Tiling, choose, whole
 from .work import Work
 
 Counts = dict[str, dict[Action, float]]
@@ -68,7 +69,7 @@ def tiled_layer(work: Work, context: Context, way: Way) -> LayerReport:
     times = way.groups * way.planes * way.passes
     moves = element_moves(machine, macs, replace(tiling.moved, activations=tiling.moved.activations * times,
                                                  weights=tiling.moved.weights * times / way.merged),
-                          tiling.moved.sums_written * way.groups * way.planes)
+                          tiling.moved.sums * way.groups * way.planes)
     actions: Counts = {"array": arithmetic(machine.array, macs), "registers": {}}
     elements = []
     for action, what, count in moves:
@@ -189,8 +190,8 @@ def _mapping(tiling: Tiling, way: Way) -> str:
     names = {"m": "pixels", "n": "filters", "k": "terms"}
     text = " x ".join(f"{tiling.tile[name]} {names[name]}" for name in "mnk")
     groups = f"{tiling.tile['g'] * way.merged} groups of " if way.groups * way.merged > 1 else ""
-    kept = f", all {tiling.order.kept} kept" if tiling.order.kept else ""
-    return f"{tiling.tiles} tiles of {groups}{text}; {' > '.join(names[loop] for loop in tiling.order.loops)}{kept}"
+    kept = f", all {tiling.kept} kept" if tiling.kept else ""
+    return f"{tiling.tiles} tiles of {groups}{text}; {' > '.join(names[loop] for loop in tiling.loops)}{kept}"
 
 
 def _report(work: Work, context: Context, algorithm: str, mapping: str, cycles: int, array_cycles: int, waits: Mapping[str, int],
