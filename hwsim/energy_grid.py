@@ -1,0 +1,135 @@
+"""Energy of memories by size and width, between the points that were measured."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from math import exp, log
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from intir import BitwrightError
+
+#: How far outside the measured sizes and widths a figure may be, as a factor.
+REACH: Final = 8
+#: There, energy goes with this power of the size, and is proportional to the width.
+SIZE_POWER: Final = 0.5
+
+
+class EnergyError(BitwrightError):
+    """A table is wrong, or does not have what was asked for."""
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """Energy of an access by size and width.
+
+    Between points, log-log interpolation.  Outside, up to a factor of `REACH`, energy goes with the square root of the
+    size and in proportion to the width, which is about what CACTI's figures do at their ends.  Where all points have one
+    width, energy is proportional to the width everywhere, and where they have no size (0), it does not depend on it.
+
+    Where a larger or wider memory was measured to take less than a smaller one, the smaller one takes that, too: one would
+    build the larger.  So energy never falls with size or width.
+
+    Parameters
+    ----------
+    sizes_bytes, widths_bits : tuple of int, ascending
+    logs : float64 (sizes, widths)
+        Natural logarithms of pJ.
+    """
+
+    sizes_bytes: tuple[int, ...]
+    widths_bits: tuple[int, ...]
+    logs: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, points: Mapping[tuple[int, int], float]) -> Grid:
+        """Make it from (bytes, bits) -> pJ; a point that is missing follows from its neighbours in size.
+
+        Energies are above 0, or there is one point only.
+        """
+        sizes = sorted({size for size, _ in points})
+        widths = sorted({width for _, width in points})
+        logs = np.empty((len(sizes), len(widths)))
+        for column, width in enumerate(widths):
+            known = [size for size in sizes if (size, width) in points]
+            for row, size in enumerate(sizes):
+                logs[row, column] = _along(size, known, [_log(points[one, width]) for one in known], SIZE_POWER)
+        # the least of all memories that are as large and as wide or more
+        logs = np.minimum.accumulate(np.minimum.accumulate(logs[::-1, ::-1], axis=0), axis=1)[::-1, ::-1]
+        return cls(tuple(sizes), tuple(widths), logs)
+
+    def pj(self, size_bytes: int, width_bits: int) -> float:
+        """Energy of an access.
+
+        Raises
+        ------
+        EnergyError
+            If the size, or one of several widths, is farther from what was measured than `REACH`.
+        """
+        if self.sizes_bytes != (0,):
+            _within(size_bytes, self.sizes_bytes, "bytes", "split it into banks", "use a register")
+        if len(self.widths_bits) > 1:
+            _within(width_bits, self.widths_bits, "bits", "split the word", "read wider words")
+        columns = [_along(size_bytes, self.sizes_bytes, column, SIZE_POWER) for column in self.logs.T]
+        return exp(_along(width_bits, self.widths_bits, columns, 1.0))
+
+    def scaled(self, factor: float) -> Grid:
+        """All of it times a factor."""
+        return dataclasses.replace(self, logs=self.logs + _log(factor))
+
+
+def _log(energy: float) -> float:
+    return log(energy) if energy else float("-inf")
+
+
+def _along(at: float, points: Iterable[int], logs: Iterable[float] | NDArray[np.float64], power: float) -> float:
+    """Piecewise linear in the logarithm of `at`; outside of the points, with the given slope."""
+    points, values = list(points), list(logs)
+    if points == [0]:
+        return values[0]
+    inside = min(max(at, points[0]), points[-1])
+    return float(np.interp(log(inside), np.log(points), values)) + power * log(at / inside)
+
+
+def _within(asked: int, known: tuple[int, ...], unit: str, too_much: str, too_little: str) -> None:
+    if not known[0] / REACH <= asked <= known[-1] * REACH:
+        raise EnergyError(f"a memory of {asked} {unit} is more than {REACH} times outside of the {known[0]} to {known[-1]} {unit} "
+                          f"that were measured; {too_much if asked > known[-1] else too_little}")
+
+
+@cache
+def cacti(node_nm: int, cell: str) -> dict[str, Grid]:
+    """Figures of `hwsim/data/cacti7_sram.csv` by action.
+
+    Parameters
+    ----------
+    node_nm : int
+    cell : str
+        ``itrs-hp`` or ``itrs-lstp``: high performance, low standby power.
+
+    Raises
+    ------
+    EnergyError
+        If that node and cell were not measured.
+    """
+    rows = [row for row in cacti_rows() if row["node_nm"] == str(node_nm) and row["cell"] == cell]
+    if not rows:
+        known = sorted({f"{row['node_nm']}nm {row['cell']}" for row in cacti_rows()})
+        raise EnergyError(f"no SRAM of {node_nm}nm {cell} was measured; there is {', '.join(known)}")
+    # milliwatts for a nanosecond are picojoules
+    return {action: Grid.of({(int(row["size_bytes"]), int(row["width_bits"])): float(row[column]) for row in rows})
+            for action, column in (("sram_read", "read_pj"), ("sram_write", "write_pj"), ("sram_leakage", "leakage_mw"))}
+
+
+@cache
+def cacti_rows() -> tuple[dict[str, str], ...]:
+    """All that was measured, as text."""
+    lines = (files(__package__) / "data" / "cacti7_sram.csv").read_text(encoding="utf-8").splitlines()
+    return tuple(csv.DictReader(line for line in lines if not line.startswith("#")))
