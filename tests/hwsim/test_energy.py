@@ -40,7 +40,7 @@ def test_every_figure_names_its_source_and_how_sure_it_is() -> None:
     (Action("float_add", 16), 0.4), (Action("float_multiply", 32), 3.7), (Action("sram_read", 64, bytes=8 << 10), 5.28833),
     (Action("sram_read", 64, bytes=32 << 10), 14.9248), (Action("sram_read", 64, bytes=128 << 10), 32.9568),
     (Action("sram_write", 64, bytes=128 << 10), 21.1631), (Action("sram_leakage", 64, bytes=128 << 10), 79.92409),  # that of 128 bits, which leaks less
-    
+
     (Action("dram_read", 1, kind="LPDDR4"), 8), (Action("dram_write", 64, kind="DDR3"), 4480), (Action("register_read", 32, bytes=256), 1),
     (Action("leading_nonzero_node"), 0.02875),
     # between the listed widths: sums linear in bits, products in the product of the widths; outside in proportion
