@@ -31,8 +31,9 @@ class Grid:
     """Energy of an access by size and width.
 
     Between points, log-log interpolation.  Outside, up to a factor of `REACH`, energy goes with the square root of the
-    size and in proportion to the width, which is about what CACTI's figures do at their ends.  Where all points have one
-    width, energy is proportional to the width everywhere, and where they have no size (0), it does not depend on it.
+    size, which is about what CACTI's figures do at their ends, and for narrower words in proportion to the width.  A wider
+    word is spread over memories side by side, each as wide as the widest that was measured and with its part of the size.
+    Where all points have no size (0), energy does not depend on it.
 
     Where a larger or wider memory was measured to take less than a smaller one, the smaller one takes that, too: one would
     build the larger.  So energy never falls with size or width.
@@ -71,14 +72,22 @@ class Grid:
         Raises
         ------
         EnergyError
-            If the size, or one of several widths, is farther from what was measured than `REACH`.
+            If the size, or a width below those that were measured, is farther from them than `REACH`.
         """
+        slices = max(1.0, width_bits / self.widths_bits[-1])
+        size = size_bytes / slices
         if self.sizes_bytes != (0,):
-            _within(size_bytes, self.sizes_bytes, "bytes", "split it into banks", "use a register")
-        if len(self.widths_bits) > 1:
-            _within(width_bits, self.widths_bits, "bits", "split the word", "read wider words")
-        columns = [_along(size_bytes, self.sizes_bytes, column, SIZE_POWER) for column in self.logs.T]
-        return exp(_along(width_bits, self.widths_bits, columns, 1.0))
+            least, most = self.sizes_bytes[0] / REACH, self.sizes_bytes[-1] * REACH
+            if size_bytes < least or size > most:
+                advice = "use a register" if size < least else "split them into banks"
+                raise EnergyError(f"{size_bytes} bytes are more than {REACH} times outside of the {self.sizes_bytes[0]} to "
+                                  f"{self.sizes_bytes[-1]} bytes that are known; {advice}")
+            size = max(size, least)
+        if len(self.widths_bits) > 1 and width_bits * REACH < self.widths_bits[0]:
+            raise EnergyError(f"words of {width_bits} bits are more than {REACH} times narrower than the {self.widths_bits[0]} bits "
+                              "that are known; read wider ones")
+        columns = [_along(size, self.sizes_bytes, column, SIZE_POWER) for column in self.logs.T]
+        return slices * exp(_along(width_bits / slices, self.widths_bits, columns, 1.0))
 
     def scaled(self, factor: float) -> Grid:
         """All of it times a factor."""
@@ -96,12 +105,6 @@ def _along(at: float, points: Iterable[int], logs: Iterable[float] | NDArray[np.
         return values[0]
     inside = min(max(at, points[0]), points[-1])
     return float(np.interp(log(inside), np.log(points), values)) + power * log(at / inside)
-
-
-def _within(asked: int, known: tuple[int, ...], unit: str, too_much: str, too_little: str) -> None:
-    if not known[0] / REACH <= asked <= known[-1] * REACH:
-        raise EnergyError(f"a memory of {asked} {unit} is more than {REACH} times outside of the {known[0]} to {known[-1]} {unit} "
-                          f"that were measured; {too_much if asked > known[-1] else too_little}")
 
 
 @cache
