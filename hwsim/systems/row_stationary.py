@@ -266,8 +266,8 @@ def best_mapping(shape: Shape, chip: Chip, channels: int | None = None) -> Mappi
         cost = counts(shape, Mapping(m, n, e, p, q, r, t)).cost(shape.macs)
         least = int(np.argmin(cost))
         if best is None or cost[least] < best[0]:
-            m, n, p, q, r, t = (int(axis[least]) for axis in (m, n, p, q, r, t))
-            best = float(cost[least]), Mapping(m, n, e, p, q, r, t)
+            m0, n0, p0, q0, r0, t0 = (int(axis[least]) for axis in (m, n, p, q, r, t))
+            best = float(cost[least]), Mapping(m0, n0, e, p0, q0, r0, t0)
     return best[1] if best else None
 
 

@@ -11,7 +11,19 @@ from hypothesis import strategies as st
 
 from hwsim.energy import energy_table
 from hwsim.systems.machine import Array, Dram, Machine, Sram
-from hwsim.systems.row_stationary import Chip, Mapping, MappingError, Shape, best_mapping, compressed, counts, fits, room_for, run_layer, shape_of
+from hwsim.systems.row_stationary import (
+    Chip,
+    Mapping,
+    MappingError,
+    Shape,
+    best_mapping,
+    compressed,
+    counts,
+    fits,
+    room_for,
+    run_layer,
+    shape_of,
+)
 from hwsim.systems.work import Product, Tensor, Window, Work
 from intir import IntType
 
