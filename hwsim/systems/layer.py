@@ -12,9 +12,9 @@ from .actions import Action
 from .array_run import ArrayRun, Flow
 from .arrays import arithmetic, element_moves
 from .convolution import Way
+from .cuts import Job
 from .memory import Memory
 from .report import LayerReport, Traffic
-from .cuts import Job
 from .tiling import Tiling, choose, whole
 from .work import Work
 
@@ -65,7 +65,7 @@ def tiled_layer(work: Work, context: Context, way: Way) -> LayerReport:
             waits[cause] = waits.get(cause, 0) + count
         for flow, size in moved.items():
             flows[flow] = flows.get(flow, 0.0) + size
-    macs = way.macs * batch * way.passes
+    macs = float(way.macs * batch * way.passes)
     times = way.groups * way.planes * way.passes
     moves = element_moves(machine, macs, replace(tiling.moved, activations=tiling.moved.activations * times,
                                                  weights=tiling.moved.weights * times / way.merged),
@@ -76,7 +76,7 @@ def tiled_layer(work: Work, context: Context, way: Way) -> LayerReport:
         level = "array" if action.name == "array_hop" else "registers"
         actions[level][action] = actions[level].get(action, 0.0) + count
         elements.append(Traffic(level, "write" if action.name == "register_write" else "read", what, count * action.bits / 8))
-    adds = tiling.activation_rounds * way.pixels * batch * way.terms * way.groups * way.planes * way.in_adds
+    adds: float = tiling.activation_rounds * way.pixels * batch * way.terms * way.groups * way.planes * way.in_adds
     adds += way.pixels * batch * way.filters * way.planes * way.out_adds
     actions["vector"] = _vector(work, batch, adds)
     return _report(work, context, way.algorithm, _mapping(tiling, way), cycles, tiling.array_cycles,
@@ -145,7 +145,7 @@ def _piped(compute: int, operations: float, flows: Mapping[Flow, float], sram: M
     """Cycles of equal pieces, what they wait for beside `compute`, and the greatest rate of DRAM in bytes a cycle."""
     ports: dict[str, list[float]] = {}
     for (what, direction), bits in sram.items():
-        one = memory.holders["activations" if what == "outputs" else what]
+        one = memory.holders[what]
         ports.setdefault(one.name, [0.0, 0.0])[direction == "write"] += bits / (one.width_bits * one.banks)
     busy = {"array": float(compute), "sram": max((max(pair) for pair in ports.values()), default=0.0),
             "vector": operations / memory.machine.vector_lanes}
@@ -208,8 +208,8 @@ def _report(work: Work, context: Context, algorithm: str, mapping: str, cycles: 
     for (what, direction), size in bits.items():
         if not size:
             continue
-        holder = memory.holders["activations" if what == "outputs" else what]
-        traffic.append(Traffic(holder.name, direction, what, size / 8))
+        holder = memory.holders[what]
+        traffic.append(Traffic(holder.name, direction, "weights" if what == "pointers" else what, size / 8))
         counts = actions.setdefault(holder.name, {})
         action = memory.sram_action(f"sram_{direction}", holder)
         counts[action] = counts.get(action, 0.0) + size / holder.width_bits
@@ -222,7 +222,7 @@ def _report(work: Work, context: Context, algorithm: str, mapping: str, cycles: 
     actions = {component: counts for component, counts in actions.items() if counts}
     levels: dict[str, float] = {}
     for what, size in footprint.items():
-        name = memory.holders["activations" if what == "outputs" else what].name
+        name = memory.holders[what].name
         levels[name] = levels.get(name, 0.0) + size
     name = memory.holders["activations"].name
     levels[name] = levels.get(name, 0.0) + context.resident_bytes

@@ -36,7 +36,8 @@ class Memory:
     def holders(self) -> Mapping[str, Sram]:
         """The memory of ``activations``, of ``weights`` and of ``sums``: the largest that may hold them.
 
-        Sums that no memory may hold go where the activations are.
+        Sums that no memory may hold go where the activations are, and so do ``outputs``; ``pointers`` into compressed weights are
+        in the second largest memory of weights, if there are two.
         """
         found: dict[str, Sram] = {}
         for what in CONTENTS:
@@ -47,7 +48,14 @@ class Memory:
             if what not in found:
                 raise RunError(f"machine {self.machine.name}: no SRAM holds {what}; add \"{what}\" to one's holds")
         found.setdefault("sums", found["activations"])
-        return found
+        found["outputs"] = found["activations"]
+        return found | {"pointers": sorted((one for one in self.machine.srams if "weights" in one.holds),
+                                           key=lambda one: -one.bytes)[:2][-1]}
+
+    @cached_property
+    def tiled(self) -> list[Sram]:
+        """The memories of activations, weights and sums, each once."""
+        return list({self.holders[what].name: self.holders[what] for what in CONTENTS}.values())
 
     @cached_property
     def overlapped(self) -> bool:

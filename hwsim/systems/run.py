@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from hwsim.energy import EnergyTable, energy_table
 
+from . import eie_array
 from .convolution import ways
 from .layer import Context, array_layer, tiled_layer, vector_layer
 from .machine import ALGORITHMS, Machine
@@ -77,7 +78,6 @@ def _layer(work: Work, context: Context, algorithms: tuple[str, ...]) -> tuple[L
     if work.product is None:
         return vector_layer(work, context), ()
     if machine.array.kind == "eie":
-        from . import eie_array
         return array_layer(work, context, eie_array.run_layer(work, machine, context.batch))
     if machine.array.kind == "row_stationary":
         from . import row_stationary

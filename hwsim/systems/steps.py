@@ -18,8 +18,8 @@ CHANNELS = INPUTS
 #: Loops by number, from the outermost on, and what stays on chip as a whole (0: nothing, 1: activations, 2: weights).
 M, N, K = range(3)
 ORDERS = np.array([[M, N, K, 0], [N, M, K, 0], [M, N, K, 2], [N, M, K, 1], [K, M, N, 0], [K, N, M, 0]])
-#: Kinds of steps, rows of a result: the innermost loop goes on; the one around it does; the same two in later rounds, once something
-#: is kept; the outermost does; the next groups; and the first load, the last store.
+#: Kinds of steps, rows of a result: the innermost loop goes on; the one around it does; the same two in later rounds, once
+#: something is kept; the outermost does; the next groups; and the first load, the last store.
 INNER, MIDDLE, INNER_AGAIN, MIDDLE_AGAIN, OUTER, GROUP, FIRST, LAST = range(8)
 #: Columns of a result: how many steps, bytes of each kind, cycles of DRAM and of all.
 NUMBER, ACTIVATIONS, WEIGHTS, OTHERS, SUMS_IN, OUTPUTS, SUMS_OUT, DRAM, SPAN = range(9)

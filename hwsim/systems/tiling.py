@@ -113,7 +113,7 @@ def choose(job: Job, memory: Memory) -> Tiling:
     given, tried = _given(job, memory), cuts(job.way, job.batch, memory.machine.array)
     found = search(given, tried.groups, tried.pixels, tried.filters, tried.terms, ORDERS)
     if found[0] < 0:
-        sizes = ", ".join(f"{name} {size:,}" for name, size in {one.name: one.usable_bytes for one in memory.holders.values()}.items())
+        sizes = ", ".join(f"{one.name} {one.usable_bytes:,}" for one in memory.tiled)
         raise RunError(f"machine {memory.machine.name}: not even a tile of one pixel and one filter of {job.name} fits its SRAMs "
                        f"(bytes for tiles: {sizes}; activations that stay on chip take {job.resident_bytes:,.0f}); give them more")
     rows = [table[row] for table, row in zip((tried.groups, tried.pixels, tried.filters, tried.terms), found[:4], strict=True)]
@@ -151,16 +151,15 @@ def _given(job: Job, memory: Memory) -> Given:
     channel = way.pixels * way.taps * way.planes if way.planes > 1 else whole_input(way)
     weight = way.planes * way.weight_bits / 8 / way.merged
     out = job.output_bytes * job.batch * job.stores
-    order = list({one.name: one for one in memory.holders.values()}.values())
-    place = {what: order.index(one) for what, one in memory.holders.items()}
+    place = {what: memory.tiled.index(memory.holders[what]) for what in ("activations", "weights", "sums")}
     room, port = [0.0] * 3, [1.0] * 3
-    for number, sram in enumerate(order):
+    for number, sram in enumerate(memory.tiled):
         taken = job.resident_bytes if sram is memory.holders["activations"] else 0.0
         room[number] = max(0.0, sram.bytes - taken) / (2 if sram.double_buffered else 1)
         port[number] = float(sram.width_bits * sram.banks)
     return Given(
-        pixels=float(pixels), filters=float(way.filters), terms=float(way.terms), groups=float(way.groups), products=float(products),
-        planes=float(way.planes), row=row, column=column, stream=stream, skew=float(skew(array)),
+        pixels=float(pixels), filters=float(way.filters), terms=float(way.terms), groups=float(way.groups),
+        products=float(products), planes=float(way.planes), row=row, column=column, stream=stream, skew=float(skew(array)),
         overlapped_array=array.overlapped, passes=float(way.passes),
         # Sums that stay in the elements also stay through the passes.
         passes_of_sums=1.0 if array.dataflow == "output_stationary" else float(way.passes),
@@ -170,8 +169,9 @@ def _given(job: Job, memory: Memory) -> Given:
         weights_total=way.weight_elements * way.weight_bits / 8, outputs_total=out,
         sums_total=pixels * way.filters * products * array.sum_bits / 8, others_total=float(job.other_bytes * job.batch),
         constants=float(-(-job.constant_bytes // machine.dram.burst_bytes) * machine.dram.burst_bytes),
-        activation_bits=float(products * way.stored_bits * slices_w), weight_bits=products * way.weight_bits * slices_a / way.merged,
-        sum_bits=float(products * array.sum_bits), output_bits=float(job.output_bytes * job.batch * 8),
+        activation_bits=float(products * way.stored_bits * slices_w),
+        weight_bits=products * way.weight_bits * slices_a / way.merged, sum_bits=float(products * array.sum_bits),
+        output_bits=float(job.output_bytes * job.batch * 8),
         memory_activations=place["activations"], memory_weights=place["weights"], memory_sums=place["sums"],
         room=(room[0], room[1], room[2]), port=(port[0], port[1], port[2]),
         transforms=pixels * way.terms * products * way.in_adds / machine.vector_lanes,
