@@ -10,6 +10,7 @@ import typer
 
 from .. import show
 from ..shell import InputError, Json, NetworkFile, PlanFile, err, load_array, out, user_errors
+from .reports import CsvFile, HtmlFile, TraceFile, write_reports
 
 
 @user_errors
@@ -55,6 +56,7 @@ def sim(
                                                help="Frames back to back [default: those of --input, or 5].")] = None,
     x: Annotated[Path | None, typer.Option(
         "--input", metavar="X.npy", help="Frames, for sparse engines, whose cycles depend on them [default: no zeros].")] = None,
+    html: HtmlFile = None, csv: CsvFile = None, trace: TraceFile = None,
     json_: Json = False,
 ) -> None:
     """Simulate a design: cycles, throughput, traffic, per layer and in all; exactly what the RTL does.
@@ -63,7 +65,9 @@ def sim(
     """
     from ..api import simulate
 
-    report = simulate(network, plan_file, frames=frames, x=None if x is None else load_array(x))
+    report = simulate(network, plan_file, frames=frames, x=None if x is None else load_array(x),
+                      history=html is not None or trace is not None)
+    write_reports(report, html, csv, trace)
     if json_:
         print(json.dumps(report.as_dict(), indent=1))
     else:

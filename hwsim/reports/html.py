@@ -16,8 +16,9 @@ import jinja2
 from markupsafe import Markup
 
 from .. import __version__
+from ..report import SimulationReport
 from ..systems.report import SystemReport
-from . import system_page
+from . import design_page, system_page
 
 _TEMPLATES = Path(__file__).parent / "templates"
 
@@ -33,10 +34,12 @@ def _asset(name: str) -> str:
     return (_TEMPLATES / name).read_text(encoding="utf-8")
 
 
-def html(report: SystemReport) -> str:
-    """The page of a report: the same report always gives the same text."""
+def html_page(report: SystemReport | SimulationReport) -> bytes:
+    """The page of a report, in UTF-8: the same report always gives the same bytes."""
+    template, view = ("system.html.j2", system_page.view(report)) if isinstance(report, SystemReport) \
+        else ("design.html.j2", design_page.view(report))
     script = _asset("page.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    return _environment().get_template("system.html.j2").render(
-        **system_page.view(report), style=Markup(_asset("page.css")), script=Markup(script), script_digest=digest,
-        version=__version__)
+    text = _environment().get_template(template).render(
+        **view, style=Markup(_asset("page.css")), script=Markup(script), script_digest=digest, version=__version__)
+    return text.encode("utf-8", "backslashreplace")  # a name may be no Unicode

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..systems.report import STALLS, LayerReport, SystemReport
-from .charts import PALETTE, Bar, Key, Track, keys, palette, stacked
+from .charts import PALETTE, Bar, Cell, Column, Key, Track, keys, palette, stacked
 from .roofline import roofline
 from .time_axis import TimeAxis
 from .units import Quantity, count, quantity, share, si, significant
@@ -28,14 +28,6 @@ class Level:
     bars: tuple[Bar, ...]
 
 
-@dataclass(frozen=True)
-class Cell:
-    """A cell of a table: text, and what it sorts by."""
-
-    text: str
-    value: float | None = None
-
-
 def view(report: SystemReport) -> dict[str, Any]:
     """Everything that the template lays out."""
     return {
@@ -48,7 +40,7 @@ def view(report: SystemReport) -> dict[str, Any]:
         "time": time_bars(report), "time_keys": time_keys(report), "energy": energy_bars(report),
         "energy_whole": energy_whole(report), "energy_keys": energy_keys(report),
         "levels": levels(report), "dram": dram_bars(report), "content_keys": content_keys(report),
-        "axis": TimeAxis(report.seconds).ticks, "tracks": tracks(report), "columns": COLUMNS,
+        "axis": TimeAxis(report.seconds).ticks, "tracks": tracks(report), "track_keys": TRACK_KEYS, "columns": COLUMNS,
         "rows": tuple(row(number, layer, report) for number, layer in enumerate(report.layers, 1)),
         "memory_model": report.memory_model, "notes": report.notes,
     }
@@ -60,7 +52,7 @@ def figures(report: SystemReport) -> tuple[tuple[str, Quantity, str], ...]:
     peak = report.peak_macs * report.clock_mhz * 1e6
     each = " a frame" if report.batch > 1 else ""
     return (
-        ("throughput", Quantity(report.frames_per_second, f"{significant(report.frames_per_second)} frames/s"),
+        ("frames per second", significant(report.frames_per_second),
          f"{si(macs_per_s, 'MAC/s')} of {si(peak, 'MAC/s')}"),
         ("time", quantity(report.seconds, "s"), f"{report.cycles:,} cycles" + (f" for {report.batch} frames" if each else "")),
         ("energy", quantity(report.total_pj * PICO, "J"),
@@ -161,6 +153,10 @@ def dram_bars(report: SystemReport) -> tuple[Bar, ...]:
                  for number, layer in enumerate(report.layers, 1))
 
 
+TRACK_KEYS = (Key("work", "array"), Key("dram-read", "DRAM reads"), Key("dram-write", "DRAM writes"), Key("memory", "memories"),
+              Key("power", "power"))
+
+
 def tracks(report: SystemReport) -> tuple[Track, ...]:
     """Everything over time: the layers, the array, DRAM, memories, power."""
     spans = [(100 * layer.start_cycle / report.cycles, 100 * layer.cycles / report.cycles) for layer in report.layers]
@@ -187,13 +183,13 @@ def tracks(report: SystemReport) -> tuple[Track, ...]:
     return tuple(made)
 
 
-#: Heading, whether it holds numbers, and what it means.
 COLUMNS = (
-    ("#", True, "position in time"), ("layer", False, ""), ("kind", False, ""), ("arithmetic", False, ""), ("algorithm", False, ""),
-    ("mapping", False, "tiles and order of loops"), ("MACs", True, ""), ("cycles", True, ""), ("time", True, ""),
-    ("array cycles", True, "in which the array or the vector unit works"), ("utilisation", True, "of the array's peak"),
-    ("bound by", False, ""), ("DRAM read", True, ""), ("DRAM write", True, ""), ("DRAM peak", True, "over the tile that asks most"),
-    ("MAC/B", True, "per DRAM byte"), ("energy", True, ""), ("a MAC", True, "energy"),
+    Column("#", True, "position in time"), Column("layer"), Column("kind"), Column("arithmetic"), Column("algorithm"),
+    Column("MACs", True), Column("cycles", True), Column("time", True),
+    Column("array cycles", True, "in which the array or the vector unit works"),
+    Column("utilisation", True, "of the array's peak"), Column("bound by"), Column("DRAM read", True), Column("DRAM write", True),
+    Column("DRAM peak", True, "over the tile that asks most"), Column("MAC/B", True, "per DRAM byte"), Column("energy", True),
+    Column("a MAC", True, "energy"), Column("mapping", False, "tiles and order of loops"),
 )
 
 
@@ -210,8 +206,7 @@ def row(number: int, layer: LayerReport, report: SystemReport) -> tuple[Cell, ..
     }
     cell = {name: Cell(one.text, one.value) if one else Cell("", -1.0) for name, one in numbers.items()}
     return (Cell(str(number), number), Cell(layer.name), Cell(layer.kind), Cell(layer.arithmetic), Cell(layer.algorithm),
-            Cell(layer.mapping), cell["macs"], cell["cycles"], cell["time"], cell["array"], cell["utilisation"],
-            Cell(layer.bound.replace("_", " ")), cell["read"], cell["write"], cell["peak"], cell["intensity"], cell["energy"],
-            cell["each"])
+            cell["macs"], cell["cycles"], cell["time"], cell["array"], cell["utilisation"], Cell(layer.bound.replace("_", " ")),
+            cell["read"], cell["write"], cell["peak"], cell["intensity"], cell["energy"], cell["each"], Cell(layer.mapping))
 
 

@@ -40,7 +40,7 @@ class TimeAxis:
         """A row of pieces: (text for whoever points at it, number, colour, start, width)."""
         return Track(label, tuple(Rect(pc(start), "0", pc(width), "100%", colour, tip) for tip, _, colour, start, width in pieces),
                      "", labels=tuple(Tick(pc(start + width / 2), number) for _, number, _, start, width in pieces
-                                      if width >= ROOM_PERCENT), tall=False)
+                                      if width >= ROOM_PERCENT), height="short")
 
     def steps(self, label: str, values: Sequence[Sequence[Part]], spans: Sequence[Span], top: float, unit: str, *,
               lines: Sequence[tuple[str, float]] = ()) -> Track:
