@@ -111,7 +111,7 @@ def run(network: Network, x: NDArray[Any], *, real: bool = False,
 
 
 def simulate(network: Network, plan: Plan | str | Path | None = None, *, frames: int | None = None,
-             x: NDArray[Any] | None = None) -> SimulationReport:
+             x: NDArray[Any] | None = None, history: bool = False) -> SimulationReport:
     """Cycles, throughput and traffic of a network built as a plan says (by default, `hwsim.autoplan.auto_plan`).
 
     Parameters
@@ -120,9 +120,12 @@ def simulate(network: Network, plan: Plan | str | Path | None = None, *, frames:
         Frames back to back; by default those of `x`, or 5.
     x : array (N, *shape), optional
         Frames as `run` takes them, repeated, for sparse engines, whose cycles depend on them; without it, as if nothing were zero.
+    history : bool
+        Whether the report also says what each block did over time, for a page or a trace (`hwsim.reports`).
     """
     graph = graph_of(network)
-    return simulate_report(make_design(graph, plan_of(graph, plan)), frames, None if x is None else host_input(graph, x))
+    return simulate_report(make_design(graph, plan_of(graph, plan)), frames, None if x is None else host_input(graph, x),
+                           history=history)
 
 
 def is_topology(network: Network | Workload) -> bool:

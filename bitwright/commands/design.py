@@ -8,9 +8,13 @@ from typing import Annotated
 
 import typer
 
-from .. import show
+from hwsim.report import SimulationReport
+from hwsim.systems.report import SystemReport
+
+from .. import show, show_systems
 from ..shell import InputError, Json, NetworkFile, PlanFile, err, load_array, out, user_errors
-from .systems import AnyNetwork, MachineOption, Overrides, simulate_on_machine
+from .reports import CsvFile, HtmlFile, TraceFile, write_reports
+from .systems import AnyNetwork, MachineOption, Overrides, parse_overrides
 
 
 @user_errors
@@ -62,6 +66,7 @@ def sim(
     algorithm: Annotated[str | None, typer.Option(
         "--algorithm", help="With --machine: direct, im2col, winograd or fft [default: the best for each layer].")] = None,
     overrides: Overrides = None,
+    html: HtmlFile = None, csv: CsvFile = None, trace: TraceFile = None,
     json_: Json = False,
 ) -> None:
     """Simulate a design: cycles, throughput, traffic, per layer and in all; exactly what the RTL does.
@@ -71,24 +76,29 @@ def sim(
 
     Example: bitwright sim tfc.intir --plan plan.toml --frames 10 --json
     """
-    from ..api import is_topology, simulate
+    from ..api import is_topology, simulate, simulate_on
 
+    report: SimulationReport | SystemReport
     if machine is not None:
         for option, value in (("--plan", plan_file), ("--frames", frames), ("--input", x)):
             if value is not None:
                 instead = " (--batch is its number of frames)" if option == "--frames" else ""
                 raise InputError(f"{option} is of a generated design, not of a machine{instead}; leave it or --machine out")
-        simulate_on_machine(network, machine, batch or 1, algorithm, overrides, as_json=json_)
-        return
-    for option, given in (("--batch", batch), ("--algorithm", algorithm), ("--set", overrides)):
-        if given:
-            raise InputError(f"{option} is of a machine; add --machine (`bitwright machines` lists them)")
-    if is_topology(network):
-        raise InputError(f"'{network}' is no file of a network with weights, which a design needs; give a .intir file, or add "
-                         "--machine for a table of shapes (`bitwright machines` lists machines)")
-    report = simulate(network, plan_file, frames=frames, x=None if x is None else load_array(x))
+        report = simulate_on(network, machine, batch=batch or 1, algorithm=algorithm, overrides=parse_overrides(overrides))
+    else:
+        for option, given in (("--batch", batch), ("--algorithm", algorithm), ("--set", overrides)):
+            if given:
+                raise InputError(f"{option} is of a machine; add --machine (`bitwright machines` lists them)")
+        if is_topology(network):
+            raise InputError(f"'{network}' is no file of a network with weights, which a design needs; give a .intir file, or add "
+                             "--machine for a table of shapes (`bitwright machines` lists machines)")
+        report = simulate(network, plan_file, frames=frames, x=None if x is None else load_array(x),
+                          history=html is not None or trace is not None)
+    write_reports(report, html, csv, trace)
     if json_:
         print(json.dumps(report.as_dict(), indent=1))
+    elif isinstance(report, SystemReport):
+        show_systems.system(report, out)
     else:
         show.simulation(report, out)
 

@@ -83,18 +83,6 @@ def complexity(
         show_systems.complexity(this, out)
 
 
-def simulate_on_machine(network: Path, machine: str, batch: int, algorithm: str | None, overrides: list[str] | None, *,
-                        as_json: bool) -> None:
-    """What `sim --machine` does."""
-    from ..api import simulate_on
-
-    report = simulate_on(network, machine, batch=batch, algorithm=algorithm, overrides=parse_overrides(overrides))
-    if as_json:
-        print(json.dumps(report.as_dict(), indent=1))
-    else:
-        show_systems.system(report, out)
-
-
 def parse_overrides(given: list[str] | None) -> dict[str, object]:
     """``KEY=VALUE`` as TOML has values; what is none is a text.  Raises InputError."""
     made: dict[str, object] = {}
