@@ -41,8 +41,9 @@ def machine_text(name: str) -> str:
         If there is none of this name.
     """
     if name not in machine_names():
-        raise MachineError(f"there is no machine '{name[:80]}'{nearest(name, machine_names())}; choose one of "
-                           f"{', '.join(machine_names())}, or give the path of a .toml file")
+        known = machine_names()
+        choices = nearest(name, known) or f"; choose one of {', '.join(known)}, or give the path of a .toml file"
+        raise MachineError(f"there is no machine '{name[:80]}'{choices}")
     return _library_text(name)
 
 
