@@ -26,7 +26,7 @@ from . import eyeriss, silicon, speedups, stored
 BOUNDS: Final = {"alexnet": (3, 1, 3), "vgg16": (3, 6, 8)}
 WHY: Final = {
     "processing": "CONV5 of AlexNet is the one layer that is more than 5% off (12% slower in ours); we do not know why.",
-    "buffer": "AlexNet's are the published figures to the digit, so the model of sums and input rows is the chip's; filters are not "
+    "buffer": "AlexNet's are the published figures to the digit, so the model of sums and input is the chip's; filters are not "
               "in them. VGG-16's mappings are not published: how many channels a pass sums up follows from the chip's buffer "
               "accesses, the rest is our search's: 4 to 7% more in blocks 1 to 4.",
     "DRAM": "outputs are taken to be as sparse as the next layer's input, which pooling makes denser; in VGG-16's block 4 the chip "
