@@ -6,7 +6,8 @@ from typing import Final
 
 from rich.table import Table
 
-from hwsim.energy import EnergyTable, sparse_layer_pj
+from hwsim.energy import EnergyTable
+from hwsim.engines.eie_actions import sparse_layer_actions
 from hwsim.engines.eie_cycles import run_layer
 
 from .layers import CLOCK_MHZ, LANES, PAPER_DEPTH, PES, Encoded
@@ -32,7 +33,7 @@ def energy(layers: list[Encoded], energies: EnergyTable) -> Table:
     power = dict.fromkeys(PAPER_MW, 0.0)
     for one in layers:
         run = run_layer(one.matrix, one.layer.x, lanes=LANES, queue_depth=PAPER_DEPTH)
-        parts = sparse_layer_pj(run, one.matrix.inputs, one.matrix.outputs, energies)
+        parts = energies.price(sparse_layer_actions(run, one.matrix.inputs, one.matrix.outputs))
         # pJ a cycle are uW at 1 MHz
         milliwatts = {part: pj / run.cycles * CLOCK_MHZ / 1000 / PES for part, pj in parts.items()}
         power = {part: power[part] + milliwatts[part] / len(layers) for part in power}
