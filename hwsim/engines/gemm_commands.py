@@ -25,6 +25,18 @@ Int64 = NDArray[np.int64]
 Bytes = NDArray[np.uint8]
 #: Which operand's blocks stay longest: the outer loop is over those of activations, or of weights.
 ORDERS: Final = ("x", "w")
+#: Fields of a command, and what they say; bits of each: `Gemm.fields`.
+FIELDS: Final = {
+    "load_x": "words of activations to load into the free half of their memory, from word 0 on, which is read from then on; 0: none",
+    "load_w": "words of weights to load likewise",
+    "x_at": "first word of activations to read",
+    "w_at": "first word of weights to read",
+    "words": "words of each to multiply, 1 or more",
+    "rows": "rows of the tile that leave when its sums are complete; 0: they are not",
+    "keeps": "1: add to the sums that are there; 0: begin anew",
+    "ends": "1: TLAST with its last row",
+    "terms": "with `rows` above 0: terms of each sum, those that fill up its last word not counted",
+}
 
 
 @dataclass(frozen=True)
@@ -205,6 +217,16 @@ class Tiling:
                                                             (step.command.load_w, w_words, step.w_block)):
                 if load:
                     parts.append(words[first:first + count, at:at + length].reshape(-1, width))
+        return np.concatenate(parts)
+
+    def rows(self, x: Int64, w: Int64) -> Int64:
+        """The rows of sums as they leave, int64 (rows, columns of the array), what lies beyond the last column of W included."""
+        wide = self.tiles[1] * self.gemm.columns
+        padded = x @ np.pad(w, ((0, 0), (0, wide - self.n)), constant_values=fills(self.gemm)[1])
+        parts = []
+        for step in self.steps():
+            top, left = (at * size for at, size in zip(step.tile, (self.gemm.rows, self.gemm.columns), strict=True))
+            parts.append(padded[top:top + step.command.rows, left:left + self.gemm.columns])
         return np.concatenate(parts)
 
     def result(self, rows: Int64) -> Int64:
