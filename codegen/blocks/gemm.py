@@ -5,7 +5,7 @@ Here are the loader, the tile memories, what the array is told in each cycle, an
 
 from __future__ import annotations
 
-from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value, unsigned
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import stream, wiring
 from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.memory import Memory
@@ -56,21 +56,29 @@ class GemmBlock(wiring.Component):
             load_queue.w_en.eq(takes), queue.w_en.eq(takes), load_queue.w_data.eq(loads), queue.w_data.eq(wanted),
         ]
 
-        # A half of a tile memory is full from its last word on until the array begins to read it.
-        halves, full, filled, begins = ([Signal(name=f"{stem}_{name}") for name in ("x", "w")]
-                                        for stem in ("half", "full", "filled", "begin"))
-        for half, is_full, fill, begin in zip(halves, full, filled, begins, strict=True):
-            m.d.sync += [is_full.eq(fill | (is_full & ~begin)), half.eq(half ^ begin)]
-        writes, address = self._loader(m, load_queue, full, filled)
+        # Of each operand, a half is `full` from its last word on until the array begins to read it; it is `early` if the array
+        # began while words were still coming in.
+        stems = ("x", "w")
+        reads, fills, full, early, filled, begins = ([Signal(name=f"{what}_{stem}") for stem in stems] for what in
+                                                     ("half", "fill", "full", "early", "filled", "begin"))
+        for n in range(2):
+            m.d.sync += [
+                reads[n].eq(reads[n] ^ begins[n]), fills[n].eq(fills[n] ^ filled[n]),
+                full[n].eq(Mux(full[n], ~begins[n] | filled[n], ~early[n] & filled[n] & ~begins[n])),
+                early[n].eq(Mux(early[n], ~filled[n], ~full[n] & begins[n] & ~filled[n])),
+            ]
+        writes, address, here = self._loader(m, load_queue, [~held | begun for held, begun in zip(full, begins, strict=True)], filled)
 
         # The array's command, and how far it is.
         busy, first, left = Signal(), Signal(), Signal(p.depth.bit_length())
         now = {name: Signal(bits, name=f"now_{name}") for name, bits in [("new_x", 1), ("new_w", 1), *rest]}
-        issue, last, draining, room = Signal(), Signal(), Signal(), Signal()
+        issue, last, draining, room, there = Signal(), Signal(), Signal(), Signal(), Signal(2)
+        for n, stem in enumerate(stems):
+            is_new, came = first & now[f"new_{stem}"], here[n] & (now[f"{stem}_at"] < address)
+            m.d.comb += [there[n].eq(Mux(is_new, full[n] | (~early[n] & came), ~early[n] | came)), begins[n].eq(issue & is_new)]
         m.d.comb += [
-            last.eq(left == 1), draining.eq(now["rows"].any()),
-            issue.eq(busy & (~first | ((~now["new_x"] | full[0]) & (~now["new_w"] | full[1]))) & (~last | ~draining | room)),
-            queue.r_en.eq(~busy | (issue & last)), begins[0].eq(issue & first & now["new_x"]), begins[1].eq(issue & first & now["new_w"]),
+            last.eq(left == 1), draining.eq(now["rows"].any()), issue.eq(busy & there.all() & (~last | ~draining | room)),
+            queue.r_en.eq(~busy | (issue & last)),
         ]
         with m.If(issue):
             m.d.sync += [first.eq(0), left.eq(left - 1), now["x_at"].eq(now["x_at"] + 1), now["w_at"].eq(now["w_at"] + 1)]
@@ -83,8 +91,8 @@ class GemmBlock(wiring.Component):
             m.submodules[f"tiles_{name}"] = memory = Memory(shape=unsigned(word.bits), depth=2 * p.depth, init=[])
             write, read = memory.write_port(), memory.read_port()
             m.d.comb += [
-                write.en.eq(writes[n]), write.addr.eq(Cat(address, ~halves[n])), write.data.eq(self.i.payload),
-                read.en.eq(issue), read.addr.eq(Cat(now[f"{name}_at"], halves[n] ^ begins[n])), target.eq(read.data),
+                write.en.eq(writes[n]), write.addr.eq(Cat(address, fills[n])), write.data.eq(self.i.payload),
+                read.en.eq(issue), read.addr.eq(Cat(now[f"{name}_at"], ~(reads[n] ^ begins[n]))), target.eq(read.data),
             ]
         valid, opens = Signal(), Signal(reset_less=True)
         m.d.sync += [valid.eq(issue), opens.eq(first & ~now["keeps"])]
@@ -92,14 +100,14 @@ class GemmBlock(wiring.Component):
         self._drain(m, array, issue & last & draining, now, room)
         return m
 
-    def _loader(self, m: Module, queue: SyncFIFO, full: list[Signal], filled: list[Signal]) -> tuple[list[Value], Signal]:
-        """Which memory takes a word, and where in its free half."""
+    def _loader(self, m: Module, queue: SyncFIFO, opens: list[Value], filled: list[Signal]) -> tuple[list[Value], Signal, list[Value]]:
+        """Which memory takes a word, where in the half that is filled, and which of them the loader is at."""
         p = self.params
         left_x, left_w = Signal(p.depth.bit_length()), Signal(p.depth.bit_length())
         address = Signal(p.address_bits, name="load_at")
         of_x, takes, done = Signal(), Signal(), Signal()
         m.d.comb += [
-            of_x.eq(left_x.any()), self.i.ready.eq(Mux(of_x, ~full[0], left_w.any() & ~full[1])),
+            of_x.eq(left_x.any()), self.i.ready.eq(Mux(of_x, opens[0], left_w.any() & opens[1])),
             takes.eq(self.i.valid & self.i.ready), filled[0].eq(takes & (left_x == 1)),
             filled[1].eq(takes & ~of_x & (left_w == 1)),
             done.eq(Mux(of_x, filled[0] & ~left_w.any(), ~left_w.any() | filled[1])), queue.r_en.eq(done),
@@ -108,37 +116,40 @@ class GemmBlock(wiring.Component):
             m.d.sync += [left_x.eq(left_x - of_x), left_w.eq(left_w - ~of_x), address.eq(Mux(filled[0] | filled[1], 0, address + 1))]
         with m.If(done & queue.r_rdy):
             m.d.sync += Cat(left_x, left_w).eq(queue.r_data)
-        return [takes & of_x, takes & ~of_x], address
+        return [takes & of_x, takes & ~of_x], address, [of_x, ~of_x]
 
     def _drain(self, m: Module, array: GemmArray, captures: Value, now: dict[str, Signal], room: Signal) -> None:
-        """Finished tiles, two at most, from the array's memory to the output."""
+        """Finished tiles from the array's memory to the output."""
         p = self.params
         # Rows of a tile come one a cycle, so the next tile may not follow closer than this one has rows.
-        gap, held = Signal(p.row_bits), Signal(2)
-        put, take, arrived, row = Signal(), Signal(), Signal(2), Signal(p.row_bits)
-        m.d.comb += room.eq((gap == 0) & (held != 2))
-        m.d.sync += gap.eq(Mux(captures, now["rows"] - 1, gap - gap.any()))
-        about = [(name, bits) for name, bits in (("last_row", p.row_bits), ("ends", 1), ("terms", p.sum_bits - 1))
-                 if name in now or name == "last_row"]
-        kept = {name: Array(Signal(bits, name=f"{name}{half}", reset_less=True) for half in range(2)) for name, bits in about}
-        with m.If(captures):
-            m.d.sync += [put.eq(~put), *(kept[name][put].eq(now["rows"] - 1 if name == "last_row" else now[name]) for name, _ in about)]
-        m.d.comb += [array.captures.eq(captures), array.last_rows.eq(Cat(kept["last_row"][0], kept["last_row"][1]))]
+        places = (p.places - 1).bit_length()
+        gap, held = Signal(p.row_bits), Signal(places + 1)
+        put, take, arrived, row = Signal(places), Signal(places), Signal(places + 1), Signal(p.row_bits)
+        m.d.comb += room.eq((gap == 0) & ~held[-1])
+        last_row = Signal(p.row_bits)
+        m.d.comb += [last_row.eq(now["rows"] - 1), array.captures.eq(captures), array.last_row.eq(last_row)]
+        m.d.sync += [gap.eq(Mux(captures, last_row, gap - gap.any())), put.eq(put + captures)]
+        # What the output needs to know of each tile.
+        about = [last_row, now["ends"], *([now["terms"]] if p.is_binary else [])]
+        m.submodules.about = memory = Memory(shape=unsigned(sum(map(len, about))), depth=p.places, init=[])
+        write, read = memory.write_port(), memory.read_port(domain="comb")
+        m.d.comb += [write.en.eq(captures), write.addr.eq(put), write.data.eq(Cat(about)), read.addr.eq(take)]
+        final, ends, terms = read.data[:p.row_bits], read.data[p.row_bits], read.data[p.row_bits + 1:]
 
         advance, fires, done = Signal(), Signal(), Signal()
         m.d.comb += [
             advance.eq(~self.o.valid | self.o.ready), fires.eq(advance & arrived.any()),
-            done.eq(fires & (row == kept["last_row"][take])), array.address.eq(Cat(row, take)),
+            done.eq(fires & (row == final)), array.address.eq(Cat(row, take)),
         ]
         m.d.sync += [held.eq(held + captures - done), arrived.eq(arrived + array.arrives - done)]
         with m.If(fires):
-            m.d.sync += [row.eq(Mux(done, 0, row + 1)), take.eq(take ^ done)]
+            m.d.sync += [row.eq(Mux(done, 0, row + 1)), take.eq(take + done)]
         sums: list[Value] = []
         for part in lanes(array.sums, p.kept_type):
-            sums.append(fit((part << 1) - kept["terms"][take], p.sum_type) if p.is_binary else encoded(part, p.sum_type))
+            sums.append(fit((part << 1) - terms, p.sum_type) if p.is_binary else encoded(part, p.sum_type))
         payload = Signal(len(self.o.payload), reset_less=True)
         with m.If(advance):
-            m.d.sync += [self.o.valid.eq(arrived.any()), payload.eq(Cat(*sums, done & kept["ends"][take]))]
+            m.d.sync += [self.o.valid.eq(arrived.any()), payload.eq(Cat(*sums, done & ends))]
         m.d.comb += self.o.payload.eq(payload)
 
     def _fields(self, word: Value, fields: list[tuple[str, int]] | None = None) -> dict[str, Value]:

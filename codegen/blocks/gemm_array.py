@@ -74,10 +74,10 @@ class GemmArray(wiring.Component):
     -------
     x, w : words of the tile memories, a cycle after they were asked for
     valid, first : with them
-    captures : a tile's last words are being asked for, and its sums are to leave
-    last_rows : the last row that leaves, of the tile in each half of the memory; tiles go into one half and the other in turn
+    captures : a tile's last words are being asked for, and its sums are to leave, up to `last_row`; tiles go into one place
+        of the memory after the other
     arrives : the first row of a tile is written
-    address : half and row to be read; `sums` is that row, at once
+    address : place and row to be read; `sums` is that row, at once
     """
 
     def __init__(self, params: Gemm, stem: str) -> None:
@@ -85,7 +85,7 @@ class GemmArray(wiring.Component):
         p = params
         super().__init__({
             "x": In(p.x_word.bits), "w": In(p.w_word.bits), "valid": In(1), "first": In(1), "captures": In(1),
-            "last_rows": In(2 * p.row_bits), "arrives": Out(1), "address": In(p.row_bits + 1), "sums": Out(p.columns * p.kept_type.bits),
+            "last_row": In(p.row_bits), "arrives": Out(1), "address": In(p.sum_address_bits), "sums": Out(p.columns * p.kept_type.bits),
         })
 
     def elaborate(self, platform: object) -> Module:
@@ -136,22 +136,23 @@ class GemmArray(wiring.Component):
     def _capture(self, m: Module, totals: list[list[Value]]) -> None:
         """The memory of finished sums, a part of its own for each column."""
         p = self.params
-        begins = self.captures
+        begins, final = self.captures, self.last_row
         for n in range(ELEMENT_CYCLES - 1):
             late = Signal(name=f"captures_late{n}")
             m.d.sync += late.eq(begins)
-            begins = late
-        # Which row is complete in the first column; the tile before has been through for a while when the next one begins.
-        writes, row, half = Signal(), Signal(p.row_bits), Signal(init=1)
-        last_row = Mux(half, self.last_rows[p.row_bits:], self.last_rows[:p.row_bits])
-        m.d.sync += [writes.eq(begins | (writes & (row != last_row))), row.eq(Mux(begins, 0, row + 1)), half.eq(half ^ begins)]
+            begins, final = late, register(m, Const(1), final, f"last_row_late{n}")
+        # Which row is complete in the first column; the tile before has been through when the next one begins.
+        writes, row, place, last_row = Signal(), Signal(p.row_bits), Signal(p.sum_address_bits - p.row_bits, init=-1), Signal(p.row_bits)
+        m.d.sync += [writes.eq(begins | (writes & (row != last_row))), row.eq(Mux(begins, 0, row + 1)), place.eq(place + begins)]
+        with m.If(begins):
+            m.d.sync += last_row.eq(final)
         for c in range(p.columns):
             kept = register(m, Const(1), selected(row, [line[c] for line in totals]), f"kept{c}")
             write_next = Signal(name=f"writes{c}")
             m.d.sync += write_next.eq(writes)
-            where = register(m, Const(1), Cat(row, half), f"where{c}")
-            writes, row, half = write_next, where[:p.row_bits], where[p.row_bits]
-            m.submodules[f"sums{c}"] = memory = Memory(shape=unsigned(p.kept_type.bits), depth=2 << p.row_bits, init=[])
+            where = register(m, Const(1), Cat(row, place), f"where{c}")
+            writes, row, place = write_next, where[:p.row_bits], where[p.row_bits:]
+            m.submodules[f"sums{c}"] = memory = Memory(shape=unsigned(p.kept_type.bits), depth=1 << p.sum_address_bits, init=[])
             write, read = memory.write_port(), memory.read_port(domain="comb")
             m.d.comb += [write.en.eq(writes), write.addr.eq(where), write.data.eq(kept), read.addr.eq(self.address),
                          self.sums[c * p.kept_type.bits:(c + 1) * p.kept_type.bits].eq(read.data)]

@@ -6,8 +6,8 @@
 Element (r, c) keeps one sum.  In each cycle it multiplies `lanes` activations of its row with `lanes` weights of its column,
 adds the products to its sum and hands both on, the activations to (r, c + 1), the weights to (r + 1, c): row r and column c
 are r and c cycles behind the first (H. T. Kung, "Why systolic architectures?", IEEE Computer, 1982).  Each operand has a
-memory of two halves: the array reads one while the loader fills the other.  Finished sums go into a memory of two tiles,
-from which they leave while the array is at the next tile.
+memory of two halves: the array reads one while the loader fills the other, and begins with a half as soon as its first word is
+there.  Finished sums go into a memory of a few tiles, from which they leave while the array is at the next ones.
 
 What a command says and how a product of matrices becomes commands: `gemm_commands`; cycles: `gemm_cycles`.
 """
@@ -153,6 +153,17 @@ class Gemm(Engine):
         return max(1, (self.rows - 1).bit_length())
 
     @property
+    def places(self) -> int:
+        """Finished tiles that the memory of sums holds, a power of two: enough for tiles that follow each other as closely as
+        their rows leave."""
+        return 1 << (self.latency_cycles // self.rows).bit_length()
+
+    @property
+    def sum_address_bits(self) -> int:
+        """Of a row in the memory of sums: its place, and its number in the tile."""
+        return (self.places - 1).bit_length() + self.row_bits
+
+    @property
     def fields(self) -> tuple[tuple[str, int], ...]:
         """What a command consists of, from the least significant bit on: name and bits, as in `gemm_commands.Command`."""
         words, address = self.depth.bit_length(), self.address_bits
@@ -178,7 +189,7 @@ class Gemm(Engine):
     def memories(self) -> tuple[Memory, ...]:
         bits = self.command_bits
         loads = 2 * self.depth.bit_length()
-        return (*self.tile_memories, *[Memory(2 << self.row_bits, self.kept_type.bits, "async")] * self.columns,
+        return (*self.tile_memories, *[Memory(1 << self.sum_address_bits, self.kept_type.bits, "async")] * self.columns,
                 Memory(self.commands, loads, "async"), Memory(self.commands, bits, "async"))
 
     @property

@@ -97,8 +97,9 @@ def simulate(gemm: Gemm, commands: Sequence[Command], *, source: Bits = ALWAYS, 
     rows: list[Int64] = []
     entered = loaded = ended = word = out = -1  # the last one of each
     freed = [0, 0]  # from when on a load into each memory may begin
+    came: list[Int64] = [np.zeros(0, np.int64)] * 2  # when the words of the halves that are read came in
     tile_end, tile_rows = -1, 0  # of the last draining command
-    reads = [-1, -1]  # last reads of the last two tiles
+    reads = [-1] * gemm.places  # last reads of the last tiles
     for i, one in enumerate(commands):
         room = max(fetch[i - gemm.commands], start[i - gemm.commands]) + 1 if i >= gemm.commands else 0
         enter[i] = entered = int(max(lists.next(entered + 1), room))
@@ -107,24 +108,29 @@ def simulate(gemm: Gemm, commands: Sequence[Command], *, source: Bits = ALWAYS, 
         for n, load in enumerate((one.load_x, one.load_w)):
             if load:
                 first = max(offers.next(word + 1), opens, freed[n])
-                words.append(np.append(first, offers.run(first + 1, load - 1)))
-                word = loaded = int(words[-1][-1])
+                came[n] = np.append(first, offers.run(first + 1, load - 1))
+                words.append(came[n])
+                word = loaded = int(came[n][-1])
                 opens = loaded + 1
         start[i] = max(entered + 1, ended)
-        begin[i] = max(start[i] + 1, opens if one.load_x or one.load_w else 0)
+        begin[i] = max(start[i] + 1, *(int(times[at]) + 1 for times, at in zip(came, (one.x_at, one.w_at), strict=True)))
         ended = int(begin[i]) + one.words - 1
+        for times, at in zip(came, (one.x_at, one.w_at), strict=True):
+            if times[at + one.words - 1] >= begin[i]:  # word n can't be read before the cycle behind the one it came in
+                behind = int((times[at:at + one.words] - np.arange(one.words)).max()) + 1
+                ended = max(ended, behind + one.words - 1)
         if one.rows:
             ended = max(ended, tile_end + tile_rows, reads[0] + 1)
             tile_end, tile_rows = ended, one.rows
             # A row is valid a cycle after it was read, which needs the output register free.
             read = max(ended + ELEMENT_CYCLES + 1 + gemm.columns, out)
             rows.append(takes.run(read + 1, one.rows))
-            reads = [reads[1], int(rows[-1][-2]) if one.rows > 1 else read]
+            reads = [*reads[1:], int(rows[-1][-2]) if one.rows > 1 else read]
             out = int(rows[-1][-1])
         end[i] = ended
         if one.words == 1:
             begin[i] = ended
-        freed = [int(begin[i]) + 1 if load else old for load, old in zip((one.load_x, one.load_w), freed, strict=True)]
+        freed = [int(begin[i]) if load else old for load, old in zip((one.load_x, one.load_w), freed, strict=True)]
     return GemmTrace(enter, _joined(words), _joined(rows), begin, end, sum(one.words for one in commands))
 
 
