@@ -156,7 +156,7 @@ class Gemm(Engine):
     def places(self) -> int:
         """Finished tiles that the memory of sums holds, a power of two: enough for tiles that follow each other as closely as
         their rows leave."""
-        return 1 << (self.latency_cycles // self.rows).bit_length()
+        return 1 << (-(-(self.latency_cycles - 1) // self.rows)).bit_length()
 
     @property
     def sum_address_bits(self) -> int:

@@ -23,16 +23,16 @@ TYPES = {
 }
 
 
-@pytest.mark.parametrize("seed", range(27))
+@pytest.mark.parametrize("seed", range(18))
 def test_any_array(seed: int) -> None:
     """Several products back to back, in either order, with blocks of any size; sums longer than half a memory among them."""
     rng = np.random.default_rng(seed)
     x_type, w_type = list(TYPES.values())[seed % len(TYPES)]
-    drawn = [int(rng.integers(1, most + 1)) for most in (5, 5, 5)]
-    gemm = Gemm(*drawn, x_type, w_type, 26, depth=int(2 ** rng.integers(1, 6)), commands=int(rng.integers(2, 7)))
+    drawn = [int(rng.integers(1, most + 1)) for most in (4, 4, 4)]
+    gemm = Gemm(*drawn, x_type, w_type, 26, depth=int(2 ** rng.integers(1, 5)), commands=int(rng.integers(2, 7)))
     tilings = []
-    for _ in range(3):
-        m, n = int(rng.integers(1, 3 * gemm.rows + 2)), int(rng.integers(1, 3 * gemm.columns + 2))
+    for _ in range(2):
+        m, n = int(rng.integers(1, 2 * gemm.rows + 2)), int(rng.integers(1, 2 * gemm.columns + 2))
         k = int(rng.integers(1, 2.5 * gemm.depth * gemm.lanes)) if rng.random() < 0.5 else int(rng.integers(1, 8))
         tilings.append(tile(gemm, m, k, n, order=[None, "x", "w"][int(rng.integers(3))]))
     check(gemm, products(rng, tilings), seed)
