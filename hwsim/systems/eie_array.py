@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hwsim.engines.eie_actions import leading_nonzero_nodes
 from hwsim.engines.csc import Csc, encode_entries
+from hwsim.engines.eie_actions import leading_nonzero_nodes
 from hwsim.engines.eie_cycles import run_layer as run_product
 
 from .actions import Action
