@@ -122,6 +122,8 @@ class EnergyTable:
             raise EnergyError(f"the action {name!r} is unknown; {nearest(name, list(ACTIONS))}")
         if name in self.grids:
             return self._from_grid(action)
+        if name.startswith("float"):  # of two formats, the wider one
+            action = dataclasses.replace(action, bits=max(action.bits, action.other_bits), other_bits=0)
         if action in self.figures:
             return self.figures[action].pj
         listed = [one for one in self.figures if one.name == name]

@@ -84,8 +84,8 @@ class Grid:
                                   f"{self.sizes_bytes[-1]} bytes that are known; {advice}")
             size = max(size, least)
         if len(self.widths_bits) > 1 and width_bits * REACH < self.widths_bits[0]:
-            raise EnergyError(f"words of {width_bits} bits are more than {REACH} times narrower than the {self.widths_bits[0]} bits "
-                              "that are known; read wider ones")
+            raise EnergyError(f"words of {width_bits} bits are more than {REACH} times narrower than the {self.widths_bits[0]} "
+                              "bits that are known; read wider ones")
         columns = [_along(size, self.sizes_bytes, column, SIZE_POWER) for column in self.logs.T]
         return slices * exp(_along(width_bits / slices, self.widths_bits, columns, 1.0))
 

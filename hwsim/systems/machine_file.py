@@ -41,8 +41,9 @@ def machine_text(name: str) -> str:
         If there is none of this name.
     """
     if name not in machine_names():
-        raise MachineError(f"there is no machine '{name[:80]}'{nearest(name, machine_names())}; choose one of "
-                           f"{', '.join(machine_names())}, or give the path of a .toml file")
+        known = machine_names()
+        choices = nearest(name, known) or f"; choose one of {', '.join(known)}, or give the path of a .toml file"
+        raise MachineError(f"there is no machine '{name[:80]}'{choices}")
     return _library_text(name)
 
 
@@ -134,12 +135,13 @@ def key_lines(text: str) -> dict[tuple[str, ...], int]:
         if inside:
             continue
         if header := re.match(r"\s*\[+\s*([^\]=]+?)\s*\]", line):
-            table = _split(header[1])
-            lines.setdefault(table, number)
+            path = table = _split(header[1])
         elif key := re.match(r"\s*([\w\-.\"' ]+?)\s*=", line):
             path = (*table, *_split(key[1]))
-            for size in range(len(table) + 1, len(path) + 1):
-                lines.setdefault(path[:size], number)
+        else:
+            continue
+        for size in range(1, len(path) + 1):
+            lines.setdefault(path[:size], number)
     return lines
 
 

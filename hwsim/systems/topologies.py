@@ -72,8 +72,9 @@ def topology(name_or_path: str | Path) -> Workload:
         return _library(name)
     path = Path(name_or_path)
     if path.suffix.lower() != ".csv":
-        raise TableError(f"there is no topology '{name[:80]}'{nearest(name, topology_names())}; choose one of "
-                         f"{', '.join(topology_names())}, or give the path of a .csv file")
+        known = topology_names()
+        choices = nearest(name, known) or f"; choose one of {', '.join(known)}, or give the path of a .csv file"
+        raise TableError(f"there is no topology '{name[:80]}'{choices}")
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError, ValueError) as error:

@@ -37,7 +37,7 @@ def test_every_figure_names_its_source_and_how_sure_it_is() -> None:
 
 @pytest.mark.parametrize(("action", "pj"), [
     (Action("int_add", 8), 0.03), (Action("int_add", 32), 0.1), (Action("int_multiply", 8, 8), 0.2), (Action("int_multiply", 32, 32), 3.1),
-    (Action("float_add", 16), 0.4), (Action("float_multiply", 32), 3.7), (Action("sram_read", 64, bytes=8 << 10), 5.28833),
+    (Action("float_add", 16), 0.4), (Action("float_multiply", 32), 3.7), (Action("float_multiply", 16, 16), 1.1), (Action("sram_read", 64, bytes=8 << 10), 5.28833),
     (Action("sram_read", 64, bytes=32 << 10), 14.9248), (Action("sram_read", 64, bytes=128 << 10), 32.9568),
     (Action("sram_write", 64, bytes=128 << 10), 21.1631), (Action("sram_leakage", 64, bytes=128 << 10), 79.92409),  # that of 128 bits, which leaks less
 
