@@ -17,6 +17,8 @@ def machines(listed: list[Machine], console: Console) -> None:
     """The library, one row a machine."""
     table = new_table("machines: what a cycle multiplies, and what memory there is", "<machine", "<array", "MACs/cycle", "MHz",
                       "GMAC/s", "SRAM KiB", "<DRAM", "GB/s", "nm")
+    for column in table.columns:
+        column.no_wrap = column is not table.columns[1]
     for one in listed:
         cells = ["", f"{one.clock_mhz:g}", "", ""]
         if one.array.kind != "dataflow":

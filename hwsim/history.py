@@ -30,7 +30,7 @@ class History:
     bin_cycles : int
         A power of two; 1 where every cycle is known.
     total_cycles : int
-        From the cycle of the first input transfer, cycle 0, up to and with the last output transfer.
+        From reset up to and with the last output transfer.
     busy, starved, blocked : int64 (bins, blocks)
         Cycles in which a block works, waits for input, waits for its output to be taken; all three 0 for queues and forks.
     peak_words : int64 (bins, blocks)

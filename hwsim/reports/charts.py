@@ -56,11 +56,12 @@ class Line:
 
 @dataclass(frozen=True)
 class Tick:
-    """A mark on an axis, at `at` per cent."""
+    """A mark on an axis, at `at` per cent; `only_wide` ones have no room on a phone."""
 
     at: str
     label: str
     anchor: str = "middle"
+    only_wide: bool = False
 
 
 @dataclass(frozen=True)
@@ -196,5 +197,5 @@ def linear_ticks(top: float, unit: str, most: int = 5) -> tuple[Tick, ...]:
     if unit in COUNTED:
         step = max(step, 1.0)
     step *= next(factor for factor in (1, 2, 5, 10) if top / (step * factor) <= most)
-    return tuple(Tick(pc(100 * n * step / top), label(n * step), "start" if n == 0 else "middle")
-                 for n in range(int(top / step * (1 + 1e-9)) + 1))
+    places = [(100 * n * step / top, label(n * step)) for n in range(int(top / step * (1 + 1e-9)) + 1)]
+    return tuple(Tick(pc(at), text, "start" if at == 0 else "end" if at > 97 else "middle") for at, text in places)

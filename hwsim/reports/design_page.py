@@ -14,7 +14,7 @@ from ..engines.fork import Fork
 from ..history import History
 from ..report import BlockReport, SimulationReport
 from .charts import PALETTE, Bar, Cell, Column, Key, Rect, Tick, Track, area, keys, pc, stacked
-from .time_axis import ROOM_PERCENT, TimeAxis
+from .time_axis import NARROW_ROOM_PERCENT, ROOM_PERCENT, TimeAxis
 from .units import Quantity, count, quantity, share, si, significant
 
 #: What a block does with its cycles, in the order of the bars.
@@ -44,14 +44,14 @@ class Whole:
 def view(report: SimulationReport) -> dict[str, Any]:
     """Everything that the template lays out."""
     history = report.history
-    axis = TimeAxis(history.total_cycles if history else report.total_cycles, "cycles")
+    axis = TimeAxis(_cycles(report), "cycles")
     return {
         "title": f"{report.network} on {report.family}",
         "subtitle": f"generated design at {report.clock_mhz:g} MHz, simulated cycle by cycle: {report.frames} "
                     f"frame{'s' * (report.frames != 1)} back to back, {report.total_cycles:,} cycles",
         "figures": figures(report), "states": tuple(Key(colour, name) for name, colour in STATES.items()),
         "work": work_bars(report), "pace": pace(report), "axis": axis.ticks,
-        "frames": frame_tracks(report, history) if history else (), "shown": MOST_FRAMES,
+        "frames": frame_tracks(report, history) if history else (), "shown": min(MOST_FRAMES, report.frames),
         "frame_axis": TimeAxis(_frames_end(history), "cycles").ticks if history else (),
         "activity": activity_tracks(report, history) if history else (),
         "queues": queue_tracks(report, history) if history else (), "bin_cycles": history.bin_cycles if history else 0,
@@ -90,21 +90,26 @@ def _working(report: SimulationReport) -> list[tuple[int, BlockReport]]:
     return [(number, block) for number, block in enumerate(report.blocks) if block.engine not in PASSING]
 
 
+def _cycles(report: SimulationReport) -> int:
+    """From reset to the last word out; padding is made before the first word in."""
+    return report.history.total_cycles if report.history else report.total_cycles
+
+
 def states(block: BlockReport, report: SimulationReport) -> dict[str, int]:
     """Cycles of the whole simulation that a block works, is blocked, is starved; they add up."""
-    blocked = min(block.blocked_cycles, report.total_cycles)
-    starved = min(block.starved_cycles, report.total_cycles - blocked)
-    return dict(zip(STATES, (report.total_cycles - blocked - starved, blocked, starved), strict=True))
+    cycles = _cycles(report)
+    blocked = min(block.blocked_cycles, cycles)
+    starved = min(block.starved_cycles, cycles - blocked)
+    return dict(zip(STATES, (cycles - blocked - starved, blocked, starved), strict=True))
 
 
 def work_bars(report: SimulationReport) -> tuple[Bar, ...]:
     """Of every block, what it does with the cycles of the simulation."""
-    made = []
+    cycles, made = _cycles(report), []
     for _, block in _working(report):
         parts = states(block, report)
         works = parts["works"]
-        made.append(stacked(block.name, parts, STATES, report.total_cycles, count(works), unit="cycles",
-                            note=share(works / report.total_cycles).text))
+        made.append(stacked(block.name, parts, STATES, cycles, count(works), unit="cycles", note=share(works / cycles).text))
     return tuple(made)
 
 
@@ -131,7 +136,7 @@ def frame_tracks(report: SimulationReport, history: History) -> tuple[Track, ...
                 rects.append(Rect(pc(x), "0", pc(width), "100%", PALETTE[(frame - 1) % 6],
                                   f"{name}\nframe {frame}: cycles {start:,} to {stop:,}"))
                 if width >= ROOM_PERCENT:
-                    labels.append(Tick(pc(x + width / 2), str(frame)))
+                    labels.append(Tick(pc(x + width / 2), str(frame), only_wide=width < NARROW_ROOM_PERCENT))
         return Track(name, tuple(rects), labels=tuple(labels), height="short")
 
     ports = [row(f"frame {frame}, port to port", [(frame, int(first), int(last) + 1)])
@@ -159,7 +164,7 @@ def activity_tracks(report: SimulationReport, history: History) -> tuple[Track, 
     for number, block in _working(report):
         works, stops = 100 * busy[:, number] / lengths, 100 * blocked[:, number] / lengths
         parts = states(block, report)
-        tip = f"{block.name}\n" + "\n".join(f"{name}: {cycles:,} cycles ({cycles / report.total_cycles:.1%})"
+        tip = f"{block.name}\n" + "\n".join(f"{name}: {cycles:,} cycles ({cycles / _cycles(report):.1%})"
                                            for name, cycles in parts.items())
         areas = (area("blocked", ends, list(works + stops)), area("work", ends, list(works)))
         made.append(Track(block.name, height="short", areas=areas, width=history.total_cycles, tip=tip,
@@ -236,6 +241,8 @@ def _cell(value: Any, unit: str) -> Cell:
         return Cell("", -1.0)
     if unit == "":
         return Cell(str(value))
+    if unit == "B" and not value:
+        return Cell("", value)
     made = {"n": count, "%": share, "B": lambda one: quantity(one, "B"), "x": significant}[unit](value)
     return Cell(made.text, made.value)
 

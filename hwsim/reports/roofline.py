@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from ..systems.report import LayerReport, SystemReport
 from .charts import Key, Line, Tick, pc
 from .units import si, significant
+
+Box = tuple[float, float, float, float]
+Size = tuple[float, float]
 
 #: Circles in pixels: of no time, and what a circle of all the time has more.
 LEAST_RADIUS, MORE_RADIUS = 5.0, 14.0
@@ -21,7 +24,9 @@ SAME_PERCENT = 0.4
 #: Sizes of the plot, in pixels, for which labels are placed: in a window, and on a phone.
 WIDE, NARROW = (1040.0, 380.0), (290.0, 300.0)
 #: Of a label, in pixels.
-LETTER_WIDTH, LABEL_HEIGHT = 7.0, 12.0
+LETTER_WIDTH, LABEL_HEIGHT, GAP = 7.0, 12.0, 3.0
+#: Pieces of a roof that labels keep away from.
+PIECES = 150
 #: Layers that a label names, and those that a tip names.
 MOST_NUMBERS, MOST_NAMES = 6, 12
 
@@ -116,9 +121,10 @@ def roofline(report: SystemReport, colours: dict[str, str]) -> Roofline:
     x_axis = LogAxis.around([ridge / 10, ridge * 10, *(x for _, _, x, _ in placed)])
     y_axis = LogAxis.around([peak / 100, peak * 1.01, *(y for _, _, _, y in placed)])
     start = max(10.0 ** x_axis.low, 10.0 ** y_axis.low / bandwidth)  # where the slope enters: at the left, or from below
-    meet = pc(x_axis.at(ridge)), pc(100 - y_axis.at(peak))
-    roofs = (Line(pc(x_axis.at(start)), pc(100 - y_axis.at(start * bandwidth)), *meet, "dram-roof"),
-             Line(*meet, "100%", meet[1], "peak-roof"))
+    level = 100 - y_axis.at(peak)
+    corners = (x_axis.at(start), 100 - y_axis.at(start * bandwidth)), (x_axis.at(ridge), level), (100.0, level)
+    roofs = tuple(Line(pc(x1), pc(y1), pc(x2), pc(y2), name)
+                  for ((x1, y1), (x2, y2)), name in zip(pairwise(corners), ("dram-roof", "peak-roof"), strict=True))
     keys = (Key("peak-roof", f"array: {si(peak, 'MAC/s')} ({report.peak_macs:,} MACs a cycle at {report.clock_mhz:g} MHz)"),
             Key("dram-roof", f"DRAM: {si(bandwidth, 'B/s')}; the two meet at {significant(ridge)} MACs a byte"))
     spots = _spots([(x_axis.at(x), 100 - y_axis.at(y), number, layer) for number, layer, x, y in placed])
@@ -126,7 +132,7 @@ def roofline(report: SystemReport, colours: dict[str, str]) -> Roofline:
     return Roofline(
         tuple(Tick(pc(at), label) for at, label in x_axis.ticks("")),
         tuple(Tick(pc(100 - at), label) for at, label in y_axis.ticks("MAC/s")), roofs, keys,
-        tuple(_labelled(spots, [_circle(spot, report, colours) for spot in spots])),
+        tuple(_labelled(spots, [_circle(spot, report, colours) for spot in spots], corners)),
         tuple(layer.name for number, layer in enumerate(report.layers, 1) if layer.macs and number not in shown))
 
 
@@ -168,46 +174,54 @@ def numbers(values: Sequence[int]) -> str:
     return ", ".join(parts[:MOST_NUMBERS]) + " …" * (len(parts) > MOST_NUMBERS)
 
 
-Box = tuple[float, float, float, float]
+@dataclass(frozen=True)
+class _Place:
+    """Where a label may stand: anchor, offset of the text and of its left edge, pixels from the centre of its circle."""
+
+    anchor: str
+    dx: float
+    dy: float
+    left: float
+    width: float
+
+    def box(self, spot: _Spot, size: Size) -> Box:
+        x, y = spot.x / 100 * size[0] + self.left, spot.y / 100 * size[1] + self.dy
+        return x - GAP / 2, y - LABEL_HEIGHT + 2, x + self.width + GAP / 2, y + 2
 
 
-def _labelled(spots: Sequence[_Spot], circles: Sequence[Circle]) -> Iterator[Circle]:
-    """The circles with labels beside them that touch neither each other nor a circle."""
-    taken = {size: [_box(spot, circle, size) for spot, circle in zip(spots, circles, strict=True)] for size in (WIDE, NARROW)}
+def _labelled(spots: Sequence[_Spot], circles: Sequence[Circle], roof: Sequence[tuple[float, float]]) -> Iterator[Circle]:
+    """The circles with labels beside them that touch neither each other, nor a circle, nor the roof (its corners in per cent)."""
+    taken = {size: [*(_box(spot, circle, size) for spot, circle in zip(spots, circles, strict=True)), *_pieces(roof, size)]
+             for size in (WIDE, NARROW)}
     for spot, circle in zip(spots, circles, strict=True):
-        width, radius = LETTER_WIDTH * len(circle.label), float(circle.radius)
-        beside = radius + 3
-        choices = (("start", beside, 4.0, 0.0), ("end", -beside, 4.0, -width), ("middle", 0.0, -radius - 4, -width / 2),
-                   ("middle", 0.0, radius + 12, -width / 2))
-        made = circle
-        for size in (NARROW, WIDE):
-            for anchor, dx, dy, left in choices:
-                x, y = spot.x / 100 * size[0] + dx + left, spot.y / 100 * size[1] + dy
-                box = (x, y - LABEL_HEIGHT + 2, x + width, y + 2)
-                wide = _shifted(spot, box, size)
-                if box[0] >= 0 and box[2] <= size[0] and box[1] >= 0 and box[3] <= size[1] and _free(box, taken[size]) \
-                        and _free(wide, taken[WIDE]):
-                    made = Circle(circle.x, circle.y, circle.radius, circle.colour, circle.tip, circle.label, f"{dx:g}", f"{dy:g}",
-                                  anchor, size is WIDE)
-                    taken[WIDE].append(wide)
-                    if size is NARROW:
-                        taken[NARROW].append(box)
-                    break
-            if made is not circle:
-                break
-        yield made
+        width, beside = LETTER_WIDTH * len(circle.label), float(circle.radius) + GAP
+        places = [_Place("start", beside, 4.0, beside, width), _Place("end", -beside, 4.0, -beside - width, width),
+                  *(_Place(anchor, 0.0, dy, left, width) for anchor, left in (("middle", -width / 2), ("start", 0.0), ("end", -width))
+                    for dy in (-beside - 1, beside + 9))]
+        wide = [place for place in places if _free(place.box(spot, WIDE), WIDE, taken[WIDE])]
+        both = [place for place in wide if _free(place.box(spot, NARROW), NARROW, taken[NARROW])]
+        if wide:
+            place = (both or wide)[0]
+            for size in (WIDE, NARROW) if both else (WIDE,):
+                taken[size].append(place.box(spot, size))
+            circle = replace(circle, anchor=place.anchor, dx=f"{place.dx:g}", dy=f"{place.dy:g}", only_wide=not both)  # noqa: PLW2901
+        yield circle
 
 
-def _box(spot: _Spot, circle: Circle, size: tuple[float, float]) -> Box:
+def _pieces(corners: Sequence[tuple[float, float]], size: Size) -> Iterator[Box]:
+    """Small boxes along lines."""
+    for (x1, y1), (x2, y2) in pairwise(corners):
+        for n in range(PIECES + 1):
+            x, y = (x1 + (x2 - x1) * n / PIECES) / 100 * size[0], (y1 + (y2 - y1) * n / PIECES) / 100 * size[1]
+            yield x - 1, y - 1, x + 1, y + 1
+
+
+def _box(spot: _Spot, circle: Circle, size: Size) -> Box:
     x, y, radius = spot.x / 100 * size[0], spot.y / 100 * size[1], float(circle.radius)
     return x - radius, y - radius, x + radius, y + radius
 
 
-def _shifted(spot: _Spot, box: Box, size: tuple[float, float]) -> Box:
-    """The same box in the wide plot."""
-    dx, dy = spot.x / 100 * (WIDE[0] - size[0]), spot.y / 100 * (WIDE[1] - size[1])
-    return box[0] + dx, box[1] + dy, box[2] + dx, box[3] + dy
-
-
-def _free(box: Box, taken: Sequence[Box]) -> bool:
-    return all(box[0] >= other[2] or box[2] <= other[0] or box[1] >= other[3] or box[3] <= other[1] for other in taken)
+def _free(box: Box, size: Size, taken: Sequence[Box]) -> bool:
+    """Whether a box lies in the plot and touches no other."""
+    return box[0] >= 0 and box[1] >= 0 and box[2] <= size[0] and box[3] <= size[1] \
+        and all(box[0] >= other[2] or box[2] <= other[0] or box[1] >= other[3] or box[3] <= other[1] for other in taken)

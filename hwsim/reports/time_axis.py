@@ -10,6 +10,8 @@ from .units import si
 
 #: Least width, in per cent of the axis, of a piece that has room for its number.
 ROOM_PERCENT = 2.4
+#: The same on a phone.
+NARROW_ROOM_PERCENT = 7.0
 
 #: Start and width in per cent.
 Span = tuple[float, float]
@@ -38,9 +40,10 @@ class TimeAxis:
 
     def strip(self, label: str, pieces: Sequence[tuple[str, str, str, float, float]]) -> Track:
         """A row of pieces: (text for whoever points at it, number, colour, start, width)."""
-        return Track(label, tuple(Rect(pc(start), "0", pc(width), "100%", colour, tip) for tip, _, colour, start, width in pieces),
-                     "", labels=tuple(Tick(pc(start + width / 2), number) for _, number, _, start, width in pieces
-                                      if width >= ROOM_PERCENT), height="short")
+        rects = tuple(Rect(pc(start), "0", pc(width), "100%", colour, tip) for tip, _, colour, start, width in pieces)
+        labels = tuple(Tick(pc(start + width / 2), number, only_wide=width < NARROW_ROOM_PERCENT)
+                       for _, number, _, start, width in pieces if width >= ROOM_PERCENT)
+        return Track(label, rects, labels=labels, height="short")
 
     def steps(self, label: str, values: Sequence[Sequence[Part]], spans: Sequence[Span], top: float, unit: str, *,
               lines: Sequence[tuple[str, float]] = ()) -> Track:

@@ -36,6 +36,8 @@ class Context:
         Whether its output stays there.
     resident_bytes : float
         Of activations that are on chip as it runs, these included.
+    weights_here : bool
+        Whether the weights were loaded before the run.
     """
 
     memory: Memory
@@ -44,6 +46,7 @@ class Context:
     inputs_here: tuple[bool, ...]
     output_here: bool
     resident_bytes: float
+    weights_here: bool = False
 
 
 def tiled_layer(work: Work, context: Context, way: Way) -> LayerReport:
@@ -72,11 +75,12 @@ def tiled_layer(work: Work, context: Context, way: Way) -> LayerReport:
                           tiling.moved.sums * way.groups * way.planes)
     actions: Counts = {"array": arithmetic(machine.array, macs), "registers": {}}
     elements = []
-    for action, what, count in moves:
+    for action, what, moved_words in moves:
         level = "array" if action.name == "array_hop" else "registers"
-        actions[level][action] = actions[level].get(action, 0.0) + count
-        elements.append(Traffic(level, "write" if action.name == "register_write" else "read", what, count * action.bits / 8))
-    adds: float = tiling.activation_rounds * way.pixels * batch * way.terms * way.groups * way.planes * way.in_adds
+        actions[level][action] = actions[level].get(action, 0.0) + moved_words
+        elements.append(Traffic(level, "write" if action.name == "register_write" else "read", what,
+                                moved_words * action.bits / 8))
+    adds = tiling.activation_rounds * way.pixels * batch * way.terms * way.groups * way.planes * way.in_adds
     adds += way.pixels * batch * way.filters * way.planes * way.out_adds
     actions["vector"] = _vector(work, batch, adds)
     return _report(work, context, way.algorithm, _mapping(tiling, way), cycles, tiling.array_cycles,
@@ -98,7 +102,8 @@ def array_layer(work: Work, context: Context, run: ArrayRun) -> tuple[LayerRepor
     """A product on an array that maps layers in a way of its own."""
     memory = context.memory
     flows = {flow: size for flow, size in run.dram_bytes.items() if size
-             and not (flow[0] == "activations" and context.inputs_here[0]) and not (flow[0] == "outputs" and context.output_here)}
+             and not (flow[0] == "activations" and context.inputs_here[0]) and not (flow[0] == "outputs" and context.output_here)
+             and not (flow[0] == "weights" and context.weights_here)}
     for tensor, here in zip(work.reads[1:], context.inputs_here[1:], strict=True):
         if not here:
             flows["activations", "read"] = flows.get(("activations", "read"), 0.0) + tensor.bytes * context.batch

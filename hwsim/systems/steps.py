@@ -129,10 +129,11 @@ def work(p, m, n, k):  # type: ignore[no-untyped-def]
     """Cycles in which the array multiplies, and in which it fills and drains, over all tiles."""
     axes = (m, n, k)
     rows, columns, stream = axes[p.row], axes[p.column], axes[p.stream]
-    folds = rows[FOLDS] * columns[FOLDS] * p.products * p.passes
+    folds = rows[FOLDS] * columns[FOLDS] * p.products
+    exchanges = folds * p.passes_of_sums  # where sums stay, all passes follow each other
     if p.overlapped_array:
-        return folds * stream[STREAM], folds * stream[LATE] + p.skew
-    return folds * stream[STREAM], folds * stream[COUNT] * p.skew
+        return folds * p.passes * stream[STREAM], exchanges * stream[LATE] + p.skew
+    return folds * p.passes * stream[STREAM], exchanges * stream[COUNT] * p.skew
 
 
 @_compiled
