@@ -206,6 +206,5 @@ class Gemm(Engine):
             element = self.lanes * (0 if wide else product_luts(self.x_type, self.w_type)) + 2 * kept \
                 + (self.lanes - 1) * (self.x_type.bits + self.w_type.bits)
         choice = self.columns * kept * ((self.rows + 2) // 4)
-        skew = sum(n * bits for count, bits in ((self.rows, self.lanes * self.x_type.bits), (self.columns, self.lanes * self.w_type.bits))
-                   for n in [count - 1])
+        skew = self.lanes * ((self.rows - 1) * self.x_type.bits + (self.columns - 1) * self.w_type.bits)  # shift registers
         return self.rows * self.columns * element + choice + skew + 2 * self.command_bits + 100
