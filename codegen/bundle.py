@@ -20,6 +20,7 @@ from hwsim import plan as plans
 from hwsim.design import Design, make_design
 from hwsim.plan import Plan
 from hwsim.report import simulate_report
+from hwsim.reports.html import html_page
 from intir import Graph, file
 
 from .errors import BundleError
@@ -143,7 +144,7 @@ def _contents(design: Design, rtl: Rtl, digest: str, samples: NDArray[np.int64])
     vectors = make_vectors(design, rtl.s_axis, rtl.m_axis, samples, [port.hexadecimal for port in rtl.weights])
     by_hand = {f"{rtl.top}.v", "bw_rom.v", "bw_ram.v", "bw_ram_async.v", "bw_add.v"}
     generated = [name for name in rtl.verilog if name not in by_hand]
-    report = simulate_report(design)
+    report = simulate_report(design, history=True)
     text = rtl.files | {
         f"{rtl.top}.f": "".join(f"rtl/{name}\n" for name in rtl.verilog),
         "lint.vlt": render("lint.vlt.j2", generated=generated),
@@ -159,6 +160,7 @@ def _contents(design: Design, rtl: Rtl, digest: str, samples: NDArray[np.int64])
     data = {name: body.encode() for name, body in text.items()}
     data["tb/vectors.json"] = _json(vectors)
     data["report.json"] = _json(report.as_dict())
+    data["report.html"] = html_page(report)
     data["model.intir"] = file.to_bytes(design.graph)
     return data
 
