@@ -22,7 +22,7 @@ from intir import GraphError, IntType
 from .axi import AxiPort
 from .blocks.gemm import GemmBlock
 from .bundle import check_target, write_folder
-from .cosim import Verification, run_bench
+from .cosim import SIMULATORS, Verification, run_bench
 from .errors import BundleError, ToolError
 from .generate import module_files, pack
 from .naming import identifier
@@ -207,6 +207,8 @@ def verify(path: str | Path, *, products: int | None = None, simulator: str = "v
     ToolError
         If the simulator is missing, or the bench does not run to its end.
     """
+    if simulator not in SIMULATORS:
+        raise ToolError(f"unknown simulator '{simulator}'; choose {' or '.join(SIMULATORS)}")
     gemm = load(path)
     count = 8 if products is None else products
     if count < 1:

@@ -14,7 +14,6 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from hwsim.systems.run import simulate as approximate
 from rich.console import Console
 from rich.table import Table
 
@@ -26,6 +25,7 @@ from hwsim.engines.gemm import Gemm
 from hwsim.engines.gemm_commands import tile
 from hwsim.engines.gemm_cycles import simulate
 from hwsim.engines.gemm_machine import machine_of, workload_of
+from hwsim.systems.run import simulate as approximate
 from intir import BIPOLAR, signed, unsigned
 
 from .layers import Layer, large_layers, network_layers
