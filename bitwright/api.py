@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,12 @@ from hwsim.autoplan import auto_plan
 from hwsim.design import make_design
 from hwsim.plan import Plan
 from hwsim.report import SimulationReport, simulate_report
+from hwsim.systems import workload as workloads
+from hwsim.systems.machine import Machine
+from hwsim.systems.machine_file import MachineError, load_machine
+from hwsim.systems.report import SystemReport
+from hwsim.systems.topologies import topology
+from hwsim.systems.work import Workload
 from intir import Graph
 from quant.check import CheckResult
 from quant.check import check as check_network
@@ -105,7 +111,7 @@ def run(network: Network, x: NDArray[Any], *, real: bool = False,
 
 
 def simulate(network: Network, plan: Plan | str | Path | None = None, *, frames: int | None = None,
-             x: NDArray[Any] | None = None) -> SimulationReport:
+             x: NDArray[Any] | None = None, history: bool = False) -> SimulationReport:
     """Cycles, throughput and traffic of a network built as a plan says (by default, `hwsim.autoplan.auto_plan`).
 
     Parameters
@@ -114,9 +120,57 @@ def simulate(network: Network, plan: Plan | str | Path | None = None, *, frames:
         Frames back to back; by default those of `x`, or 5.
     x : array (N, *shape), optional
         Frames as `run` takes them, repeated, for sparse engines, whose cycles depend on them; without it, as if nothing were zero.
+    history : bool
+        Whether the report also says what each block did over time, for a page or a trace (`hwsim.reports`).
     """
     graph = graph_of(network)
-    return simulate_report(make_design(graph, plan_of(graph, plan)), frames, None if x is None else host_input(graph, x))
+    return simulate_report(make_design(graph, plan_of(graph, plan)), frames, None if x is None else host_input(graph, x),
+                           history=history)
+
+
+def is_topology(network: Network | Workload) -> bool:
+    """Whether a name or path means a table of shapes: a ``.csv`` file, or a name that no file has."""
+    if not isinstance(network, (str, Path)):
+        return False
+    path = Path(network)
+    return path.suffix.lower() == ".csv" or (not path.suffix and not path.exists())
+
+
+def workload_of(network: Network | Workload) -> Workload:
+    """What a network asks of a machine, layer by layer; a name or a ``.csv`` file is a table of shapes."""
+    if isinstance(network, Workload):
+        return network
+    if isinstance(network, (str, Path)) and is_topology(network):
+        return topology(network)
+    return workloads.workload_of(graph_of(network))
+
+
+def simulate_on(network: Network | Workload, machine: Machine | str | Path, *, batch: int = 1, algorithm: str | None = None,
+                overrides: Mapping[str, object] | None = None) -> SystemReport:
+    """Cycles, traffic and energy of a network on a machine with DRAM, layer by layer; approximate, unlike `simulate`.
+
+    Parameters
+    ----------
+    network : Graph, LoweredNetwork, path of a .intir file, name or path of a table of shapes, or Workload
+    machine : Machine, name of one, or path of a .toml file
+    batch : int
+        Frames that each layer computes before the next one begins.
+    algorithm : str, optional
+        How convolutions are computed: one of `hwsim.systems.machine.ALGORITHMS`; by default the best for each layer.
+    overrides : dotted key -> value, optional
+        Changes of the machine, for example ``{"array.rows": 64}``; not for a `Machine`.
+    """
+    from hwsim.systems.run import simulate as simulate_system
+
+    found = machine if isinstance(machine, Machine) else load_machine(machine, overrides or {})
+    if found.array.kind == "dataflow":
+        from hwsim.systems.dataflow_machine import simulate_graph
+
+        if isinstance(network, Workload) or is_topology(network):
+            raise MachineError(f"machine {found.name} is a design that is made from a network with its weights; give a .intir file "
+                               "instead of a table of shapes")
+        return simulate_graph(graph_of(network), found, batch=batch)
+    return simulate_system(workload_of(network), found, batch=batch, algorithm=algorithm)
 
 
 def build(network: Network, path: str | Path, plan: Plan | str | Path | None = None, *, samples: NDArray[Any] | None = None,

@@ -160,7 +160,8 @@ def bundle(bundle: Bundle, console: Console) -> None:
     """What a bundle holds."""
     table = _table(f"{bundle.path}: design {bundle.manifest['design']}, top {bundle.top}", "<folder", "files", "<what")
     meanings = {"rtl": "Verilog, one module per file", "mem": "memory contents for $readmemh",
-                "tb": "bench: python tb/run.py", ".": "INTERFACE.md, report.json, plan.toml, model.intir, file list, lint waivers"}
+                "tb": "bench: python tb/run.py",
+                ".": "INTERFACE.md, report.html and .json, plan.toml, model.intir, file list, lint waivers"}
     for folder, meaning in meanings.items():
         count = sum(1 for name in bundle.manifest["files"] if (name.split("/")[0] if "/" in name else ".") == folder)
         table.add_row(folder, str(count), meaning)

@@ -67,6 +67,27 @@ class Wires:
 
 
 @dataclass(frozen=True, eq=False)
+class Bins:
+    """The counters of a `Trace` over time, in pieces of equal length; the last one may be cut short.
+
+    Parameters
+    ----------
+    bin_cycles : int
+        A power of two.
+    fired, starved, blocked : int64 (bins, blocks)
+        They add up to the trace's.
+    peak_words : int64 (bins, blocks)
+        Their greatest is the trace's.
+    """
+
+    bin_cycles: int
+    fired: Int64
+    starved: Int64
+    blocked: Int64
+    peak_words: Int64
+
+
+@dataclass(frozen=True, eq=False)
 class Trace:
     """What a simulation saw.
 
@@ -82,6 +103,8 @@ class Trace:
         Cycles in which the finished word of a sequencer, a buffer or a task was not taken.
     peak_words : int64 (blocks,)
         Most words a FIFO held.
+    bins : Bins or None
+        The four above over time, where that was asked for.
     """
 
     in_cycles: Int64
@@ -90,6 +113,7 @@ class Trace:
     starved: Int64
     blocked: Int64
     peak_words: Int64
+    bins: Bins | None = None
 
     @property
     def total_cycles(self) -> int:
@@ -104,7 +128,7 @@ def row(blocks: Sequence[Block]) -> list[Wires]:
 
 def simulate(blocks: Sequence[Block], words_in: int, words_out: int, *, wires: Sequence[Wires] | None = None,
              source: NDArray[np.bool_] = ALWAYS, sink: NDArray[np.bool_] = ALWAYS, limit_cycles: int = MAX_CYCLES,
-             drains: bool = False) -> Trace:
+             drains: bool = False, bins: int = 1) -> Trace:
     """Run a design until `words_out` words have left.
 
     Parameters
@@ -122,6 +146,9 @@ def simulate(blocks: Sequence[Block], words_in: int, words_out: int, *, wires: S
     drains : bool
         Go on behind the last output until all input is taken that can be: an end of the frame of which no output is made (behind
         a Slice, or where a stride does not reach it) comes in then.
+    bins : int
+        A power of two; 1 keeps counters for the whole run only.  Bins are a cycle long until they are full; then pairs of them
+        are joined, which keeps memory bounded however long a run is.
 
     Raises
     ------
@@ -132,15 +159,17 @@ def simulate(blocks: Sequence[Block], words_in: int, words_out: int, *, wires: S
     latency = np.array([b.latency_cycles if isinstance(b, (Schedule, Buffer, Task)) else 0 for b in blocks], np.int64)
     # Nothing moving for longer than every stall and every pipeline together means nothing ever will.
     patience = len(source) + len(sink) + int(latency.sum()) + 2
-    tables = (*_flat(blocks, wires), latency, source, sink, words_in, words_out, limit_cycles, patience, drains)
-    in_cycles, out_cycles, counters, status = _run(*tables)
+    tables = (*_flat(blocks, wires), latency, source, sink, words_in, words_out, limit_cycles, patience, drains, bins)
+    in_cycles, out_cycles, counters, bin_cycles, status = _run(*tables)
     if status == _DEADLOCK:
         raise SimulationError(f"the design stops after {len(out_cycles)} of {words_out} output words and takes no more input "
                               f"({len(in_cycles)} of {words_in} words); offer whole frames, or deepen its FIFOs")
     if status == _LIMIT:
         raise SimulationError(f"the design made {len(out_cycles)} of {words_out} output words in {limit_cycles} cycles; "
                               "raise the limit or check the stall patterns")
-    return Trace(in_cycles, out_cycles, *counters)
+    fired, starved, blocked, peak = counters
+    return Trace(in_cycles, out_cycles, fired.sum(axis=0), starved.sum(axis=0), blocked.sum(axis=0), peak.max(axis=0),
+                 Bins(bin_cycles, *counters) if bins > 1 else None)
 
 
 _DONE, _DEADLOCK, _LIMIT = 0, 1, 2
@@ -208,8 +237,21 @@ def _task(b, cycle, advances, takes, sizes, times, phase, since, frame, came, st
 
 
 @numba.njit(cache=True)
+def _join(counts, peak):  # type: ignore[no-untyped-def]
+    """Join bins in pairs."""
+    half = len(peak) // 2
+    for k in range(half):
+        for one in counts:
+            one[k] = one[2 * k] + one[2 * k + 1]
+        peak[k] = np.maximum(peak[2 * k], peak[2 * k + 1])
+    for one in counts:
+        one[half:] = 0
+    peak[half:] = 0
+
+
+@numba.njit(cache=True)
 def _run(kinds, depth, first_at, first, second_at, second, in_at, ins, out_at, outs, streams, last,  # type: ignore[no-untyped-def]
-         latency, source, sink, words_in, words_out, limit, patience, drains):
+         latency, source, sink, words_in, words_out, limit, patience, drains, bins):
     n = len(kinds)
     step = np.zeros(n, np.int64)  # sequencer: current step; buffer: words gone out, in all
     came = np.zeros(n, np.int64)  # buffer: words come in, in all
@@ -218,8 +260,10 @@ def _run(kinds, depth, first_at, first, second_at, second, in_at, ins, out_at, o
     phase, since, frame = np.zeros(n, np.int64), np.zeros(n, np.int64), np.zeros(n, np.int64)  # of a task
     is_open, full = np.ones(n, np.bool_), np.zeros(n, np.bool_)  # of a task: it takes words; it has the next frame
     has = np.zeros(streams, np.bool_)  # of a fork's output: it has the present word
-    fired, starved, blocked = np.zeros(n, np.int64), np.zeros(n, np.int64), np.zeros(n, np.int64)
-    peak = np.zeros(n, np.int64)
+    fired, starved, blocked = np.zeros((bins, n), np.int64), np.zeros((bins, n), np.int64), np.zeros((bins, n), np.int64)
+    peak = np.zeros((bins, n), np.int64)
+    now, bin_cycles = 0, np.int64(1 if bins > 1 else limit + 1)  # the present bin
+    bin_end = bin_cycles
     valid, ready = np.zeros(streams, np.bool_), np.zeros(streams, np.bool_)
     in_cycles, out_cycles = np.empty(words_in, np.int64), np.empty(words_out, np.int64)
     taken, left, holding, quiet = 0, 0, False, 0
@@ -230,6 +274,12 @@ def _run(kinds, depth, first_at, first, second_at, second, in_at, ins, out_at, o
         if cycle >= limit:
             status = _DONE if left == words_out else _LIMIT
             break
+        if cycle == bin_end:
+            now += 1
+            if now == bins:
+                _join((fired, starved, blocked), peak)
+                now, bin_cycles = bins // 2, 2 * bin_cycles
+            bin_end += bin_cycles
         holding = taken < words_in and (holding or source[cycle % len(source)])
         valid[0] = holding
         for b in range(n):
@@ -277,8 +327,8 @@ def _run(kinds, depth, first_at, first, second_at, second, in_at, ins, out_at, o
             if kinds[b] == _FIFO:
                 enters, leaves = valid[x] and ready[x], valid[y] and ready[y]
                 level[b] += np.int64(enters) - np.int64(leaves)
-                fired[b] += np.int64(leaves)
-                peak[b] = max(peak[b], level[b])
+                fired[now, b] += np.int64(leaves)
+                peak[now, b] = max(peak[now, b], level[b])
                 moved = moved or enters or leaves
                 continue
             if kinds[b] == _FORK:
@@ -287,7 +337,7 @@ def _run(kinds, depth, first_at, first, second_at, second, in_at, ins, out_at, o
                     leaves = valid[outs[k]] and ready[outs[k]]
                     has[outs[k]] = (has[outs[k]] or leaves) and not enters
                     moved = moved or leaves
-                fired[b] += np.int64(enters)
+                fired[now, b] += np.int64(enters)
                 continue
             advances = ready[y] or not valid[y]
             fires, emits = False, False
@@ -304,12 +354,12 @@ def _run(kinds, depth, first_at, first, second_at, second, in_at, ins, out_at, o
                         if step[b] == second_at[b + 1] - second_at[b]:
                             step[b] = 0
             elif kinds[b] == _TASK:
-                starved[b] += np.int64(phase[b] == _WAITS)
+                starved[now, b] += np.int64(phase[b] == _WAITS)
                 fires = _task(b, cycle, advances, valid[x] and ready[x], first[first_at[b]:first_at[b + 1]],
                               second[second_at[b]:second_at[b + 1]], phase, since, frame, came, step, is_open, full)
                 emits = fires
                 moved = moved or phase[b] == _WORKS or (phase[b] == _WAITS and full[b]) or (valid[x] and ready[x])
-                fired[b] += np.int64(fires)
+                fired[now, b] += np.int64(fires)
             else:
                 words, rounds = second_at[b + 1] - second_at[b], first_at[b + 1] - first_at[b]
                 if advances:
@@ -324,15 +374,16 @@ def _run(kinds, depth, first_at, first, second_at, second, in_at, ins, out_at, o
                 if emits:
                     shifted |= one << np.uint64(latency[b] - 1)
                 if kinds[b] != _TASK:
-                    fired[b] += np.int64(fires)
-                    starved[b] += np.int64(not fires)
+                    fired[now, b] += np.int64(fires)
+                    starved[now, b] += np.int64(not fires)
                 moved = moved or fires or shifted != pipe[b]
                 pipe[b] = shifted
             else:
-                blocked[b] += 1
+                blocked[now, b] += 1
         quiet = 0 if moved else quiet + 1
         if quiet > patience:
             status = _DONE if left == words_out else _DEADLOCK
             break
         cycle += 1
-    return in_cycles[:taken], out_cycles[:left], (fired, starved, blocked, peak), status
+    return in_cycles[:taken], out_cycles[:left], \
+        (fired[:now + 1], starved[:now + 1], blocked[:now + 1], peak[:now + 1]), bin_cycles, status

@@ -139,11 +139,11 @@ class Design:
         return any(isinstance(stage.engine, Eie) for stage in self.stages)
 
     def simulate(self, frames: int, *, source: NDArray[np.bool_] = ALWAYS, sink: NDArray[np.bool_] = ALWAYS,
-                 limit_cycles: int = MAX_CYCLES, drains: bool = False) -> Trace:
-        """Run `frames` frames through the design; patterns and `drains` as in `dataflow.simulate`."""
+                 limit_cycles: int = MAX_CYCLES, drains: bool = False, bins: int = 1) -> Trace:
+        """Run `frames` frames through the design; patterns, `drains` and `bins` as in `dataflow.simulate`."""
         return simulate([stage.timing for stage in self.stages], frames * self.words_in, frames * self.words_out,
                         wires=[stage.wires for stage in self.stages], source=source, sink=sink, limit_cycles=limit_cycles,
-                        drains=drains)
+                        drains=drains, bins=bins)
 
     def activations(self, x: Int64) -> dict[str, list[Int64]]:
         """What each product on a sparse engine takes of frames (F, *input shape): layer -> int64 (vectors, inputs) per product."""

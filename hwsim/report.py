@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from .engines.eie import Eie
 from .engines.fifo import StreamFifo
 from .engines.mvu import Mvu
 from .engines.unrolled import Unrolled
+from .history import BINS, History, history_of
 from .schedule import Buffer, Schedule, Task
 from .sparsereport import ProductReport, sparse_products
 
@@ -100,6 +101,8 @@ class SimulationReport:
         Per frame at the ports, without padding.
     sparse : tuple of ProductReport
         What happens inside sparse engines, product by product.
+    history : History or None
+        What blocks did over time, where that was asked for; too much for JSON.
     """
 
     network: str
@@ -117,10 +120,13 @@ class SimulationReport:
     totals: dict[str, float]
     blocks: tuple[BlockReport, ...]
     sparse: tuple[ProductReport, ...] = ()
+    history: History | None = field(default=None, compare=False, repr=False)
 
     def as_dict(self) -> dict[str, Any]:
         """The report for JSON."""
-        return dataclasses.asdict(self)
+        made = dataclasses.asdict(dataclasses.replace(self, history=None))
+        del made["history"]
+        return made
 
 
 DEFAULT_FRAMES = 5
@@ -129,7 +135,8 @@ SUMMED = ("operations", "weight_bytes", "threshold_bytes", "weight_read_bytes", 
           "buffer_write_bytes", "stream_in_bytes", "stream_out_bytes", "luts", "brams", "dsps")
 
 
-def simulate_report(design: Design, frames: int | None = None, x: NDArray[np.int64] | None = None) -> SimulationReport:
+def simulate_report(design: Design, frames: int | None = None, x: NDArray[np.int64] | None = None, *,
+                    history: bool = False) -> SimulationReport:
     """Simulate `frames` frames back to back and account for what moved.
 
     Parameters
@@ -139,6 +146,8 @@ def simulate_report(design: Design, frames: int | None = None, x: NDArray[np.int
         At least 1; by default those of `x`, or 5.
     x : int64 (F, *input shape), optional
         Frames, repeated, for a design whose cycles depend on them.
+    history : bool
+        Whether the report also has what blocks did over time.
 
     Raises
     ------
@@ -154,7 +163,7 @@ def simulate_report(design: Design, frames: int | None = None, x: NDArray[np.int
     x = x if x is None else x[:frames]
     follows_data = x is not None and design.depends_on_data
     fed = design if x is None else design.with_frames(x)
-    trace = fed.simulate(frames)
+    trace = fed.simulate(frames, bins=BINS if history else 1)
     ii, latency = design.mean_rate(trace) if follows_data else design.rate()
     # The mean interval leaves the first frame out, which may take longer than all others; a share of the whole run does not.
     span = max(ii, -(-trace.total_cycles // frames)) if follows_data else ii
@@ -170,7 +179,8 @@ def simulate_report(design: Design, frames: int | None = None, x: NDArray[np.int
                                  if isinstance(stage.engine, (Mvu, Unrolled, Eie))),
         input_bytes=design.words_in * design.word_in.bits / 8,
         output_bytes=design.words_out * design.word_out.bits / 8,
-        totals={key: sum(getattr(block, key) for block in blocks) for key in SUMMED}, blocks=blocks, sparse=sparse)
+        totals={key: sum(getattr(block, key) for block in blocks) for key in SUMMED}, blocks=blocks, sparse=sparse,
+        history=history_of(fed.stages, trace, design.words_in, design.words_out) if history else None)
 
 
 def _block(stage: Stage, span: int, starved: int, blocked: int, sparse: Sequence[ProductReport]) -> BlockReport:

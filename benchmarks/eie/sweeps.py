@@ -8,6 +8,7 @@ from rich.table import Table
 
 from hwsim.energy import EnergyTable
 from hwsim.engines.eie_cycles import run_layer
+from hwsim.systems.actions import Action
 
 from .layers import CODE_BITS, INDEX_BITS, LANES, PAPER_DEPTH, PES, Encoded
 from .timing import cycles
@@ -69,13 +70,14 @@ def queues(layers: list[Encoded]) -> Table:
 
 def read_widths(layers: list[Encoded], energies: EnergyTable) -> Table:
     """Reads of the matrix memory and their energy, against its width."""
+    read_pj = {bits: energies.action_pj(Action("sram_read", bits, bytes=MATRIX_BYTES)) for bits in READ_BITS}
     table = _table(f"Width of the matrix memory ({MATRIX_BYTES >> 10} KB a PE): words read, thousands, and nJ; * the least energy",
-                   *(f"{bits} bits, {energies.pj('sram_read', bits, MATRIX_BYTES):.1f} pJ" for bits in READ_BITS))
+                   *(f"{bits} bits, {read_pj[bits]:.1f} pJ" for bits in READ_BITS))
     every = {bits: [run_layer(one.matrix, one.layer.x, lanes=LANES, queue_depth=PAPER_DEPTH,
                               read_entries=bits // (INDEX_BITS + CODE_BITS)).word_reads for one in layers] for bits in READ_BITS}
     rows = [(one.layer.name, [every[bits][number] for bits in READ_BITS]) for number, one in enumerate(layers)]
     for name, reads in [*rows, ("all", [sum(every[bits]) for bits in READ_BITS])]:
-        energy = [count * energies.pj("sram_read", bits, MATRIX_BYTES) / 1000 for count, bits in zip(reads, READ_BITS, strict=True)]
+        energy = [count * read_pj[bits] / 1000 for count, bits in zip(reads, READ_BITS, strict=True)]
         table.add_row(name, *(f"{count / 1000:,.0f}  {nj:,.0f}{'*' if nj == min(energy) else ' '}"
                               for count, nj in zip(reads, energy, strict=True)))
     return table

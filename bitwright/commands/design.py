@@ -8,8 +8,13 @@ from typing import Annotated
 
 import typer
 
-from .. import show
+from hwsim.report import SimulationReport
+from hwsim.systems.report import SystemReport
+
+from .. import show, show_systems
 from ..shell import InputError, Json, NetworkFile, PlanFile, err, load_array, out, user_errors
+from .reports import CsvFile, HtmlFile, TraceFile, write_reports
+from .systems import AnyNetwork, MachineOption, Overrides, parse_overrides
 
 
 @user_errors
@@ -49,23 +54,51 @@ def plan(
 
 @user_errors
 def sim(
-    network: NetworkFile,
+    network: AnyNetwork,
     plan_file: PlanFile = None,
     frames: Annotated[int | None, typer.Option("--frames", min=1, max=1_000_000,
                                                help="Frames back to back [default: those of --input, or 5].")] = None,
     x: Annotated[Path | None, typer.Option(
         "--input", metavar="X.npy", help="Frames, for sparse engines, whose cycles depend on them [default: no zeros].")] = None,
+    machine: MachineOption = None,
+    batch: Annotated[int | None, typer.Option(
+        "--batch", min=1, max=1_000_000, help="With --machine: frames that each layer computes at a time [default: 1].")] = None,
+    algorithm: Annotated[str | None, typer.Option(
+        "--algorithm", help="With --machine: direct, im2col, winograd or fft [default: the best for each layer].")] = None,
+    overrides: Overrides = None,
+    html: HtmlFile = None, csv: CsvFile = None, trace: TraceFile = None,
     json_: Json = False,
 ) -> None:
     """Simulate a design: cycles, throughput, traffic, per layer and in all; exactly what the RTL does.
 
+    With --machine: a whole accelerator with DRAM, approximately; cycles, stalls, bytes and energy, and what bounds each layer. It
+    takes tables of shapes, such as resnet18, as well.
+
     Example: bitwright sim tfc.intir --plan plan.toml --frames 10 --json
     """
-    from ..api import simulate
+    from ..api import is_topology, simulate, simulate_on
 
-    report = simulate(network, plan_file, frames=frames, x=None if x is None else load_array(x))
+    report: SimulationReport | SystemReport
+    if machine is not None:
+        for option, value in (("--plan", plan_file), ("--frames", frames), ("--input", x)):
+            if value is not None:
+                instead = " (--batch is its number of frames)" if option == "--frames" else ""
+                raise InputError(f"{option} is of a generated design, not of a machine{instead}; leave it or --machine out")
+        report = simulate_on(network, machine, batch=batch or 1, algorithm=algorithm, overrides=parse_overrides(overrides))
+    else:
+        for option, given in (("--batch", batch), ("--algorithm", algorithm), ("--set", overrides)):
+            if given:
+                raise InputError(f"{option} is of a machine; add --machine (`bitwright machines` lists them)")
+        if is_topology(network):
+            raise InputError(f"'{network}' is no file of a network with weights, which a design needs; give a .intir file, or add "
+                             "--machine for a table of shapes (`bitwright machines` lists machines)")
+        report = simulate(network, plan_file, frames=frames, x=None if x is None else load_array(x),
+                          history=html is not None or trace is not None)
+    write_reports(report, html, csv, trace)
     if json_:
         print(json.dumps(report.as_dict(), indent=1))
+    elif isinstance(report, SystemReport):
+        show_systems.system(report, out)
     else:
         show.simulation(report, out)
 

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from hwsim.engines.mvu import Mvu
 
 from .constants import rom
-from .numbers import balanced_sum, carried, encoded, fit, lanes, pattern, shape_of
+from .levels import levels
+from .numbers import carried, encoded, fit, pattern, shape_of
 from .products import product
 from .sequencer import Sequencer, sequencer, wrapping
 from .stream_block import StreamBlock
@@ -157,24 +158,14 @@ class MvuBlock(StreamBlock[Mvu]):
     def _output(self, m: Module, control: Sequencer, sums: list[Signal]) -> None:
         """The output register: levels reached, or the sums."""
         p = self.params
-        results = []
         if self.thresholds is None:
-            for total in sums:
-                results.append(encoded(total, p.out_type, 2, -p.inputs) if p.arithmetic == "xnor" else encoded(total, p.out_type))
+            results = [encoded(total, p.out_type, 2, -p.inputs) if p.arithmetic == "xnor" else encoded(total, p.out_type)
+                       for total in sums]
         else:
-            width = p.threshold_type.bits
-            words = [pattern(self.thresholds[f * p.pe:(f + 1) * p.pe].ravel().tolist(), p.threshold_type)
-                     for f in range(p.neuron_folds)]
-            total_bits = p.pe * p.thresholds * width
-            if p.neuron_folds == 1:
-                rows: Value = Const(words[0], total_bits)
-            else:
-                # Read one cycle ahead of the comparison, so the address moves when the product register empties.
-                fold = wrapping(m, control.advance & control.valid[2], p.neuron_folds, "fold")
-                rows = rom(m, "thresholds", self.stem, words, total_bits, fold, control.advance)
-            for total, row in zip(sums, self._split(rows, p.thresholds * width), strict=True):
-                reached = [total >= level for level in lanes(row, p.threshold_type)]
-                results.append(fit(carried(balanced_sum(reached), p.out_type), p.out_type))
+            # Read one cycle ahead of the comparison, so the address moves when the product register empties.
+            fold = wrapping(m, control.advance & control.valid[p.levels.steps + 1], p.neuron_folds, "fold")
+            counts = levels(m, p.levels, self.thresholds, p.threshold_type, [*sums], fold, control.advance, self.stem)
+            results = [fit(carried(count, p.out_type), p.out_type) for count in counts]
         packed = Signal(p.word_out.bits, reset_less=True)
         with m.If(control.advance):
             m.d.sync += packed.eq(Cat(results))

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from hwsim.engines.thresholding import Thresholding
 
-from .constants import Image, rom
-from .numbers import balanced_sum, carried, fit, lanes, number, pattern
+from .constants import Image
+from .levels import levels, threshold_words
+from .numbers import carried, fit, lanes, number
 from .sequencer import register, sequencer, wrapping
 from .stream_block import StreamBlock
 
@@ -38,9 +39,9 @@ class ThresholdingBlock(StreamBlock[Thresholding]):
     @property
     def images(self) -> list[Image]:
         p = self.params
-        if not p.from_memory:
+        if not p.from_memory or p.levels.bisects:
             return []
-        words = (pattern(self.thresholds[f * p.pe:(f + 1) * p.pe].ravel().tolist(), p.threshold_type) for f in range(p.folds))
+        words = threshold_words(p.levels, self.thresholds, p.threshold_type)
         return [Image("thresholds", tuple(words), p.pe * p.thresholds * p.threshold_type.bits)]
 
     def elaborate(self, platform: object) -> Module:
@@ -48,18 +49,12 @@ class ThresholdingBlock(StreamBlock[Thresholding]):
         m = Module()
         control = sequencer(m, self.i, self.o, latency=p.schedule.latency_cycles)
         x: Value = self.i.payload
+        fold: Value = Const(0)
         if p.from_memory:
-            (image,) = self.images
-            word = rom(m, image.name, self.stem, image.words, image.bits, wrapping(m, control.fires, p.folds, "fold"),
-                       control.advance, load=self.loads.get(image.name))
-            flat = lanes(word, p.threshold_type)
-            x = register(m, control.advance, x, "held")
-            rows = [flat[n * p.thresholds:(n + 1) * p.thresholds] for n in range(p.pe)]
-        else:
-            rows = [[Const(int(t)) for t in self.thresholds[n % len(self.thresholds)]] for n in range(p.pe)]
-        levels = []
-        for element, row in zip(lanes(x, p.x_type), rows, strict=True):
-            value = number(element, p.x_type)
-            levels.append(fit(carried(balanced_sum([Value.cast(value >= level) for level in row]), p.out_type), p.out_type))
-        m.d.comb += self.o.payload.eq(register(m, control.advance, Cat(levels), "result"))
+            x, fold = register(m, control.advance, x, "held"), wrapping(m, control.fires, p.folds, "fold")
+        elements = [number(element, p.x_type) for element in lanes(x, p.x_type)]
+        counts = levels(m, p.levels, self.thresholds, p.threshold_type, elements, fold, control.advance, self.stem,
+                        self.loads.get("thresholds"))
+        results = [fit(carried(count, p.out_type), p.out_type) for count in counts]
+        m.d.comb += self.o.payload.eq(register(m, control.advance, Cat(results), "result"))
         return m

@@ -24,6 +24,7 @@ from intir import IntType
 
 from ..schedule import Schedule
 from .base import Actions, Engine, Word
+from .levels import MOST_AT_ONCE, Levels
 from .memories import Memory
 from .products import Products
 
@@ -140,8 +141,13 @@ class Mvu(Engine):
 
     @property
     def latency_cycles(self) -> int:
-        """Registers from a step to its output: operands, (replayed operands,) product, accumulator, output."""
-        return 4 + self.replays
+        """Registers from a step to its output: operands, (replayed operands,) product, accumulator, (levels,) output."""
+        return 3 + self.replays + self.levels.steps
+
+    @cached_property
+    def levels(self) -> Levels:
+        """How sums are compared with thresholds."""
+        return Levels(self.pe, self.thresholds, self.threshold_type.bits, self.neuron_folds, self.thresholds > MOST_AT_ONCE)
 
     @cached_property
     def schedule(self) -> Schedule:
@@ -164,7 +170,7 @@ class Mvu(Engine):
         return Actions(
             operations=self.inputs * self.outputs,
             weight_bits_read=steps * self.pe * self.simd * self.w_type.bits,
-            threshold_bits_read=self.threshold_bits + self.start_bits,
+            threshold_bits_read=self.levels.bits_read + self.start_bits,
             buffer_bits_read=vector_bits * (self.group_folds - 1) * self.replays + sum_bits * (self.synapse_folds - 1),
             buffer_bits_written=vector_bits * self.replays + sum_bits * self.synapse_folds,
         )
@@ -175,24 +181,19 @@ class Mvu(Engine):
         return self.inputs * self.outputs * self.w_type.bits
 
     @property
-    def threshold_bits(self) -> int:
-        """Bits of the threshold memory."""
-        return self.outputs * self.thresholds * self.threshold_type.bits
-
-    @property
     def start_bits(self) -> int:
         """Bits of what the accumulators start with."""
         return self.outputs * self.accumulator_bits * self.products.has_start
 
     @property
     def memory_bits(self) -> int:
-        return self.weight_bits + self.threshold_bits + self.start_bits
+        return self.weight_bits + self.levels.memory_bits + self.start_bits
 
     @property
     def memories(self) -> tuple[Memory, ...]:
         acc, folds = self.accumulator_bits, self.neuron_folds
         stored = [Memory(folds * self.synapse_folds, self.pe * self.simd * self.w_type.bits, style=self.memory),
-                  Memory(folds, self.pe * self.thresholds * self.threshold_type.bits)]
+                  *self.levels.memories]
         if self.products.has_start:
             stored.append(Memory(folds, self.pe * acc))
         if self.replays:
@@ -208,5 +209,4 @@ class Mvu(Engine):
     @property
     def logic_luts(self) -> int:
         acc = self.accumulator_bits
-        per_pe = self.products.luts + acc + self.thresholds * (acc + 1) // 2
-        return self.pe * per_pe + self.word_in.bits * self.replays + 20
+        return self.pe * (self.products.luts + acc) + self.levels.luts + self.word_in.bits * self.replays + 20

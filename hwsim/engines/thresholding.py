@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar
 
 from intir import IntType
 
 from .base import Actions
 from .elementwise import Elementwise
+from .levels import MOST_AT_ONCE, Levels
 from .memories import Memory
 
 
@@ -29,6 +31,8 @@ class Thresholding(Elementwise):
         All channels share one row of thresholds, which then is wired in.
     threshold_type : IntType
         Thresholds as the comparison sees them.
+    loaded : bool
+        Whether thresholds come while the hardware runs; they are compared all at once then.
     """
 
     kind: ClassVar[str] = "thresholding"
@@ -36,6 +40,17 @@ class Thresholding(Elementwise):
     thresholds: int
     common: bool
     threshold_type: IntType
+    loaded: bool = False
+
+    @cached_property
+    def levels(self) -> Levels:
+        """How elements are compared."""
+        return Levels(self.pe, self.thresholds, self.threshold_type.bits, self.folds if self.from_memory else 1,
+                      not self.loaded and self.thresholds > MOST_AT_ONCE)
+
+    @property
+    def stages(self) -> int:
+        return self.levels.steps
 
     @property
     def from_memory(self) -> bool:
@@ -44,16 +59,16 @@ class Thresholding(Elementwise):
 
     @property
     def actions(self) -> Actions:
-        return Actions(threshold_bits_read=self.memory_bits if self.from_memory else 0)
+        return Actions(threshold_bits_read=self.levels.bits_read if self.from_memory else 0)
 
     @property
     def memory_bits(self) -> int:
-        return (1 if self.common else self.channels) * self.thresholds * self.threshold_type.bits
+        return self.levels.memory_bits // (self.pe if self.common else 1)
 
     @property
     def memories(self) -> tuple[Memory, ...]:
-        return (Memory(self.folds, self.pe * self.thresholds * self.threshold_type.bits),) if self.from_memory else ()
+        return self.levels.memories
 
     @property
     def logic_luts(self) -> int:
-        return self.pe * self.thresholds * (self.x_type.bits + 1) // 2 + 4
+        return self.levels.luts + 4

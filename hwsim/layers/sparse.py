@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -94,15 +94,16 @@ class SparseLayer(Layer):
         """The engine and its constants."""
         matrices = self.matrices(entry)
         lanes = entry.simd or 1
+        loaded = entry.weights == "loaded"
         post, constants = self._post(lanes)
+        post = tuple(replace(one, loaded=loaded) if isinstance(one, Thresholding) else one for one in post)
         sums = IntType(min(0, *(self.graph.values[node.output].type.lo for node in self.products)),
                        max(0, *(self.graph.values[node.output].type.hi for node in self.products)))
         values = np.concatenate([matrix.codebook for matrix in matrices])
         entries = self._entries(entry, matrices)
         engine = Eie(entry.pe, lanes, *self._ports(lanes), entry.queue_depth or QUEUE_DEPTH, matrices[0].index_bits,
                      matrices[0].code_bits, entry.read_entries or READ_ENTRIES, self.sizes, entries, self.x_type,
-                     span(values), sums, self.out_type, post, self.x_types[0],
-                     entry.weights == "loaded")
+                     span(values), sums, self.out_type, post, self.x_types[0], loaded)
         return engine, constants | arrays(matrices)
 
     def _entries(self, entry: LayerPlan, matrices: Sequence[Csc]) -> int:

@@ -62,7 +62,9 @@ class Product:
     groups : int
         As many as channels in a depthwise convolution.
     window : Window or None
-        None for a dense layer.
+        None for a dense layer, and for a transposed convolution: each input pixel times all taps, overlapping results added.
+    distance : bool
+        Whether a term is ``-|x - w|`` instead of ``x * w`` (AdderNet): two additions, no multiplication.
     """
 
     pixels: int
@@ -70,6 +72,7 @@ class Product:
     filters: int
     groups: int = 1
     window: Window | None = None
+    distance: bool = False
 
     @property
     def macs(self) -> int:

@@ -51,7 +51,7 @@ def reached(x: np.ndarray, rows: np.ndarray, out: IntType) -> np.ndarray:
     return out.lo + out.step * (x[..., None] >= rows).sum(axis=-1)
 
 
-OUT = [BIPOLAR, TERNARY, unsigned(2), IntType(-3, 3, 2), signed(4), IntType(5, 8)]
+OUT = [BIPOLAR, TERNARY, unsigned(2), IntType(-3, 3, 2), signed(4), IntType(5, 8), IntType(-9, 9, 2), unsigned(8)]
 
 
 @pytest.mark.parametrize("out", OUT, ids=str)

@@ -20,8 +20,8 @@ from tests.networks import draw, folded, make_design
 INPUTS, OUTPUTS, FRAMES = 12, 6, 5
 #: Whole, folded over inputs, over outputs, over both (powers of two and not), one by one.
 FOLDINGS = [(6, 12), (6, 3), (2, 12), (3, 4), (2, 3), (1, 1)]
-#: Levels of the thresholds' output: none, one, three, fifteen thresholds.
-LEVELS = {0: None, 1: BIPOLAR, 3: unsigned(2), 15: signed(4)}
+#: Levels of the output, by thresholds: all compared at once up to three, found by bisection from there on.
+LEVELS = {0: None, 1: BIPOLAR, 3: unsigned(2), 6: IntType(-3, 3), 15: signed(4)}
 KINDS = [
     (BIPOLAR, BIPOLAR),  # xnor
     (BIPOLAR, TERNARY),

@@ -1,0 +1,243 @@
+"""A layer's report: its time, traffic, actions and energy, from what its array and its tiles do."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from hwsim.energy import EnergyTable
+
+from .actions import Action
+from .array_run import ArrayRun, Flow
+from .arrays import arithmetic, element_moves
+from .convolution import Way
+from .cuts import Job
+from .memory import Memory
+from .report import LayerReport, Traffic
+from .tiling import Tiling, choose, whole
+from .work import Work
+
+Counts = dict[str, dict[Action, float]]
+
+
+@dataclass(frozen=True)
+class Context:
+    """Where a layer runs.
+
+    Parameters
+    ----------
+    memory : Memory
+    table : EnergyTable
+    batch : int
+    inputs_here : tuple of bool
+        Which of the layer's inputs are on chip.
+    output_here : bool
+        Whether its output stays there.
+    resident_bytes : float
+        Of activations that are on chip as it runs, these included.
+    weights_here : bool
+        Whether the weights were loaded before the run.
+    """
+
+    memory: Memory
+    table: EnergyTable
+    batch: int
+    inputs_here: tuple[bool, ...]
+    output_here: bool
+    resident_bytes: float
+    weights_here: bool = False
+
+
+def tiled_layer(work: Work, context: Context, way: Way) -> LayerReport:
+    """A product on a systolic or popcount array."""
+    memory, batch = context.memory, context.batch
+    machine = memory.machine
+    others = sum(tensor.bytes for tensor, here in zip(work.reads[1:], context.inputs_here[1:], strict=True) if not here)
+    loads = way.unrolled or not context.inputs_here[0]
+    job = Job(work.name, way, batch, work.output.bytes, loads, not context.output_here, others, work.constant_bits / 8,
+              sum(work.operations.values()), context.resident_bytes)
+    tiling = choose(job, memory)
+    flows = dict(tiling.dram_bytes)
+    sram = dict(tiling.sram_bits)
+    waits, cycles = dict(tiling.waits), tiling.cycles
+    if way.unrolled:
+        extra, moved = _unroll(work, context, way)
+        cycles += sum(extra.values())
+        for cause, count in extra.items():
+            waits[cause] = waits.get(cause, 0) + count
+        for flow, size in moved.items():
+            flows[flow] = flows.get(flow, 0.0) + size
+    macs = float(way.macs * batch * way.passes)
+    times = way.groups * way.planes * way.passes
+    moves = element_moves(machine, macs, replace(tiling.moved, activations=tiling.moved.activations * times,
+                                                 weights=tiling.moved.weights * times / way.merged),
+                          tiling.moved.sums * way.groups * way.planes)
+    actions: Counts = {"array": arithmetic(machine.array, macs), "registers": {}}
+    elements = []
+    for action, what, moved_words in moves:
+        level = "array" if action.name == "array_hop" else "registers"
+        actions[level][action] = actions[level].get(action, 0.0) + moved_words
+        elements.append(Traffic(level, "write" if action.name == "register_write" else "read", what,
+                                moved_words * action.bits / 8))
+    adds = tiling.activation_rounds * way.pixels * batch * way.terms * way.groups * way.planes * way.in_adds
+    adds += way.pixels * batch * way.filters * way.planes * way.out_adds
+    actions["vector"] = _vector(work, batch, adds)
+    return _report(work, context, way.algorithm, _mapping(tiling, way), cycles, tiling.array_cycles,
+                   {"fill": tiling.fill_cycles, **waits}, flows, sram, actions, tiling.footprint_bytes,
+                   tiling.peak_bytes_per_cycle, elements)
+
+
+def _unroll(work: Work, context: Context, way: Way) -> tuple[dict[str, int], dict[Flow, float]]:
+    """Writing the matrix of windows to DRAM: what it waits for, and what moves."""
+    memory, batch = context.memory, context.batch
+    read = 0.0 if context.inputs_here[0] else work.reads[0].bytes * batch
+    written = way.pixels * way.terms * way.groups * batch * way.loaded_bits / 8
+    speed = memory.bytes_per_cycle
+    waits = {"dram_read": read / speed + memory.latency_cycles * (read > 0), "dram_write": written / speed}
+    return whole(waits, math.ceil(sum(waits.values()))), {("activations", "read"): read, ("activations", "write"): written}
+
+
+def array_layer(work: Work, context: Context, run: ArrayRun) -> tuple[LayerReport, tuple[str, ...]]:
+    """A product on an array that maps layers in a way of its own."""
+    memory = context.memory
+    flows = {flow: size for flow, size in run.dram_bytes.items() if size
+             and not (flow[0] == "activations" and context.inputs_here[0]) and not (flow[0] == "outputs" and context.output_here)
+             and not (flow[0] == "weights" and context.weights_here)}
+    for tensor, here in zip(work.reads[1:], context.inputs_here[1:], strict=True):
+        if not here:
+            flows["activations", "read"] = flows.get(("activations", "read"), 0.0) + tensor.bytes * context.batch
+    vector = _vector(work, context.batch, 0.0)
+    actions: Counts = {component: dict(counts) for component, counts in run.actions.items()} | {"vector": vector}
+    compute = run.array_cycles + run.fill_cycles
+    elements = [Traffic(level, "write" if action.name == "register_write" else "read",
+                        "sums" if action.bits == memory.machine.array.sum_bits else "activations", count * action.bits / 8)
+                for level in ("registers", "array") for action, count in actions.get(level, {}).items()
+                if action.name in ("register_read", "register_write", "array_hop")]
+    cycles, waits, peak = _piped(compute, sum(work.operations.values()) * context.batch, flows, run.sram_bits, run.tiles, memory)
+    return _report(work, context, run_algorithm(work, memory), run.mapping, cycles, run.array_cycles,
+                   {"fill": run.fill_cycles, **waits}, flows, dict(run.sram_bits), actions, run.footprint_bytes, peak,
+                   elements), run.notes
+
+
+def run_algorithm(work: Work, memory: Memory) -> str:
+    """``direct`` for a convolution, ``gemm`` for a dense layer."""
+    return "direct" if work.product is not None and work.product.window is not None else "gemm"
+
+
+def vector_layer(work: Work, context: Context) -> LayerReport:
+    """A layer without products: its elements stream through the vector unit."""
+    memory, batch = context.memory, context.batch
+    flows: dict[Flow, float] = {}
+    read = sum(tensor.bytes for tensor, here in zip(work.reads, context.inputs_here, strict=True) if not here) * batch
+    if read:
+        flows["activations", "read"] = read
+    if not context.output_here:
+        flows["outputs", "write"] = work.output.bytes * batch
+    sram = {("activations", "read"): sum(tensor.bytes for tensor in work.reads) * batch * 8,
+            ("outputs", "write"): work.output.bytes * batch * 8}
+    compute = math.ceil(sum(work.operations.values()) * batch / memory.machine.vector_lanes)
+    usable = memory.holders["activations"].usable_bytes
+    size = sum(flows.values())
+    tiles = max(1, math.ceil(size / usable), min(16, int(size // 4096)))
+    cycles, waits, peak = _piped(compute, 0.0, flows, sram, tiles, memory)
+    return _report(work, context, work.kind, f"{tiles} pieces", cycles, compute, waits, flows, sram,
+                   {"vector": _vector(work, batch, 0.0)}, {"activations": min(size, usable)}, peak, [])
+
+
+def _piped(compute: int, operations: float, flows: Mapping[Flow, float], sram: Mapping[Flow, float], tiles: int,
+           memory: Memory) -> tuple[int, dict[str, int], float]:
+    """Cycles of equal pieces, what they wait for beside `compute`, and the greatest rate of DRAM in bytes a cycle."""
+    ports: dict[str, list[float]] = {}
+    for (what, direction), bits in sram.items():
+        one = memory.holders[what]
+        ports.setdefault(one.name, [0.0, 0.0])[direction == "write"] += bits / (one.width_bits * one.banks)
+    busy = {"array": float(compute), "sram": max((max(pair) for pair in ports.values()), default=0.0),
+            "vector": operations / memory.machine.vector_lanes}
+    longest = max(busy, key=lambda cause: busy[cause])
+    read = sum(size for (_, direction), size in flows.items() if direction == "read")
+    written = sum(flows.values()) - read
+    speed, latency = memory.bytes_per_cycle, memory.latency_cycles * (read > 0)
+    step, dram = busy[longest] / tiles, latency + (read + written) / speed / tiles
+    waits = dict.fromkeys(("sram", "vector"), 0.0)
+    if not memory.overlapped:
+        total = busy[longest] + tiles * dram
+        waits["dram_read"] = tiles * latency + read / speed
+        waits["dram_write"] = written / speed
+        if longest != "array":
+            waits[longest] = busy[longest] - compute
+    else:
+        total = latency + (read + written) / speed / tiles + step + (tiles - 1) * max(step, dram)
+        share = written / speed / tiles / dram if dram else 0.0
+        inner = (tiles - 1) * (max(step, dram) - compute / tiles) + step - compute / tiles
+        hidden = dram <= step
+        if hidden and longest != "array":
+            waits[longest] = inner
+        waits["dram_read"] = latency + read / speed / tiles + (0.0 if hidden else inner * (1 - share))
+        waits["dram_write"] = written / speed / tiles + (0.0 if hidden else inner * share)
+    cycles = max(compute, math.ceil(total - 1e-6))
+    peak = (read + written) / tiles / max(step, dram) if tiles > 1 and memory.overlapped else (read + written) / max(cycles, 1)
+    return cycles, whole(waits, cycles - compute), peak
+
+
+def _vector(work: Work, batch: int, adds: float) -> dict[Action, float]:
+    """Actions of the vector unit; sums are as wide as the layer's, or as what it reads."""
+    bits = work.sums.bits if work.sums is not None else max(tensor.type.bits for tensor in (*work.reads, work.output))
+    names = {"add": Action("int_add", bits), "multiply": Action("int_multiply", bits, bits), "compare": Action("compare", bits),
+             "lookup": Action("lookup", work.output.type.bits)}
+    counts = {names[name]: float(count * batch) for name, count in work.operations.items() if count}
+    if adds:
+        counts[names["add"]] = counts.get(names["add"], 0.0) + adds
+    return counts
+
+
+def _mapping(tiling: Tiling, way: Way) -> str:
+    names = {"m": "pixels", "n": "filters", "k": "terms"}
+    text = " x ".join(f"{tiling.tile[name]} {names[name]}" for name in "mnk")
+    groups = f"{tiling.tile['g'] * way.merged} groups of " if way.groups * way.merged > 1 else ""
+    kept = f", all {tiling.kept} kept" if tiling.kept else ""
+    return f"{tiling.tiles} tiles of {groups}{text}; {' > '.join(names[loop] for loop in tiling.loops)}{kept}"
+
+
+def _report(work: Work, context: Context, algorithm: str, mapping: str, cycles: int, array_cycles: int, waits: Mapping[str, int],
+            flows: Mapping[Flow, float], sram: Mapping[Flow, float], actions: Counts, footprint: Mapping[str, float],
+            peak_bytes_per_cycle: float, elements: list[Traffic]) -> LayerReport:
+    memory = context.memory
+    machine = memory.machine
+    traffic = [Traffic("dram", direction, what, size) for (what, direction), size in flows.items() if size]
+    traffic += elements
+    bits = dict(sram)
+    for (what, direction), size in flows.items():  # what comes from DRAM is written on chip, what goes there is read
+        flow = (what, "write" if direction == "read" else "read")
+        bits[flow] = bits.get(flow, 0.0) + size * 8
+    for (what, direction), size in bits.items():
+        if not size:
+            continue
+        holder = memory.holders[what]
+        traffic.append(Traffic(holder.name, direction, "weights" if what == "pointers" else what, size / 8))
+        counts = actions.setdefault(holder.name, {})
+        action = memory.sram_action(f"sram_{direction}", holder)
+        counts[action] = counts.get(action, 0.0) + size / holder.width_bits
+    dram = actions.setdefault("dram", {})
+    for (_, direction), size in flows.items():
+        if size:
+            action = Action(f"dram_{direction}", 8, kind=machine.dram.kind)
+            dram[action] = dram.get(action, 0.0) + size
+    actions["leakage"] = memory.leakage(cycles)
+    actions = {component: counts for component, counts in actions.items() if counts}
+    levels: dict[str, float] = {}
+    for what, size in footprint.items():
+        name = memory.holders[what].name
+        levels[name] = levels.get(name, 0.0) + size
+    name = memory.holders["activations"].name
+    levels[name] = levels.get(name, 0.0) + context.resident_bytes
+    outside = sum(t.bytes for t, here in zip(work.reads, context.inputs_here, strict=True) if not here) * context.batch
+    outside += 0.0 if context.output_here else work.output.bytes * context.batch
+    levels["dram"] = outside + (work.weights.bytes if work.weights is not None else 0.0) + work.constant_bits / 8
+    stalls = {cause: count for cause, count in waits.items() if count}
+    busiest = max(("array", *stalls), key=lambda cause: array_cycles if cause == "array" else stalls[cause])
+    macs = work.macs * context.batch
+    return LayerReport(
+        work.name, work.kind, work.arithmetic, algorithm, mapping, macs, 0, cycles, array_cycles, stalls,
+        macs / (cycles * machine.array.peak_macs) if macs else 0.0, tuple(traffic), actions, context.table.price(actions), levels,
+        peak_bytes_per_cycle * machine.clock_mhz / 1e3, busiest)
