@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 
 import codegen.bundle
 import codegen.cosim
+import codegen.overlay
 import intir
 from codegen.bundle import Bundle
 from codegen.cosim import Verification
+from codegen.errors import ToolError
 from hwsim import plan as plans
 from hwsim.autoplan import auto_plan
 from hwsim.design import make_design
@@ -186,8 +188,12 @@ def verify(path: str | Path, *, frames: int | None = None, x: NDArray[Any] | Non
            seed: int = 0) -> Verification:
     """Co-verify a bundle: its RTL against the reference's bits and the simulator's cycles, in four stall patterns.
 
-    `x` are frames as `run` takes them; random ones by default.
+    `x` are frames as `run` takes them; random ones by default.  Of an overlay, `frames` are random products of matrices.
     """
+    if codegen.overlay.is_overlay(path):
+        if x is not None:
+            raise ToolError(f"'{path}' is an overlay, which takes no frames; leave the input out, products of matrices are drawn")
+        return codegen.overlay.verify(path, products=frames, simulator=simulator, seed=seed)
     samples: NDArray[np.int64] | None = None
     if x is not None:
         samples = host_input(codegen.bundle.load(path).design.graph, x)[:frames]
