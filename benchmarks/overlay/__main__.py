@@ -61,7 +61,8 @@ def compare(array: str, quick: bool, console: Console) -> bool:
     """Run the layers, print their cycles; whether every bit and cycle is right and the approximate model within its bound."""
     gemm, passed = ARRAYS[array], True
     table = Table(title=f"{array}, {gemm.peak_macs:,} multiply-accumulates a cycle, half a tile memory {gemm.depth:,} words")
-    for column in ("layer", "M", "K", "N", "RTL cycles", "exact model", "approximate", "/ RTL", "busy", "differing", "GMAC/s simulated"):
+    for column in ("layer", "M", "K", "N", "RTL cycles", "exact model", "approximate", "/ RTL", "busy", "differing",
+                   "GMAC/s simulated"):
         table.add_column(column, justify="left" if column == "layer" else "right")
     with tempfile.TemporaryDirectory(prefix="bitwright-") as folder:
         path = overlay.build(gemm, Path(folder) / "overlay")
@@ -70,7 +71,8 @@ def compare(array: str, quick: bool, console: Console) -> bool:
             exact = simulate(gemm, tiling.commands()).cycles
             (report,) = approximate(workload_of(array, {layer.name: tiling}), machine_of(gemm)).layers
             vectors = overlay.make_vectors([tiling], [(layer.x, layer.w)], stalls=False)
-            passed &= bool((tiling.result(tiling.rows(layer.x, layer.w)) == layer.y).all())  # what the RTL is held to is the reference's
+            # What the RTL is held to is the reference's.
+            passed &= bool((tiling.result(tiling.rows(layer.x, layer.w)) == layer.y).all())
             with console.status(f"{array}: {layer.name}"):
                 started = time.monotonic()
                 if not table.rows:  # the first one compiles the simulation
@@ -92,7 +94,8 @@ def compare(array: str, quick: bool, console: Console) -> bool:
 def cells(families: Iterable[str], console: Console) -> None:
     """Cells of whole arrays in Yosys; an element is mapped once."""
     table = Table(title="cells of arrays with 2 x 2 x 1024 words of tiles (XNOR: 2 x 2 x 256), Yosys, beside the estimate")
-    for column in ("array", "family", "LUTs", "estimated", "of an element", "FFs", "block RAMs", "estimated", "multipliers", "estimated"):
+    for column in ("array", "family", "LUTs", "estimated", "of an element", "FFs", "block RAMs", "estimated", "multipliers",
+                   "estimated"):
         table.add_column(column, justify="left" if column in ("array", "family") else "right")
     for size in (8, 16):
         for kind, lanes, types, depth in (("int8", 1, INT8, 1024), ("xnor", 32, XNOR, 256)):
@@ -131,7 +134,8 @@ def main(arguments: list[str] | None = None) -> int:
     passed = [compare(array, options.quick, console) for array in options.only or ARRAYS]
     if not options.no_synth:
         cells(options.family or FAMILIES, console)
-    console.print(f"every sum and every cycle as predicted, approximate model within {BOUND:.0%} or {BOUND_CYCLES} cycles: {'yes' if all(passed) else 'NO'}")
+    console.print(f"every sum and every cycle as predicted, approximate model within {BOUND:.0%} or {BOUND_CYCLES} cycles: "
+                  f"{'yes' if all(passed) else 'NO'}")
     return 0 if all(passed) else 1
 
 
