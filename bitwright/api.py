@@ -23,7 +23,8 @@ from hwsim.plan import Plan
 from hwsim.report import SimulationReport, simulate_report
 from hwsim.systems import workload as workloads
 from hwsim.systems.machine import Machine
-from hwsim.systems.machine_file import MachineError, load_machine
+from hwsim.systems.machine_file import load_machine
+from hwsim.systems.machine_keys import MachineError
 from hwsim.systems.report import SystemReport
 from hwsim.systems.topologies import topology
 from hwsim.systems.work import Workload
@@ -166,11 +167,11 @@ def simulate_on(network: Network | Workload, machine: Machine | str | Path, *, b
 
     found = machine if isinstance(machine, Machine) else load_machine(machine, overrides or {})
     if found.array.kind == "dataflow":
-        from hwsim.systems.dataflow_machine import simulate_graph
-
         if isinstance(network, Workload) or is_topology(network):
             raise MachineError(f"machine {found.name} is a design that is made from a network with its weights; give a .intir file "
                                "instead of a table of shapes")
+        from hwsim.systems.dataflow_machine import simulate_graph
+
         return simulate_graph(graph_of(network), found, batch=batch)
     return simulate_system(workload_of(network), found, batch=batch, algorithm=algorithm)
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from hwsim.energy import EnergyTable, energy_table
 
-from . import eie_array
+from . import eie_array, row_stationary
 from .convolution import ways
 from .layer import Context, array_layer, tiled_layer, vector_layer
 from .machine import ALGORITHMS, Machine
@@ -81,7 +81,6 @@ def _layer(work: Work, context: Context, algorithms: tuple[str, ...]) -> tuple[L
     if machine.array.kind == "eie":
         return array_layer(work, context, eie_array.run_layer(work, machine, context.batch))
     if machine.array.kind == "row_stationary":
-        from . import row_stationary
         return array_layer(work, context, row_stationary.run_layer(work, machine, context.batch))
     found, refused = ways(work, machine.array, algorithms if work.product.window else ("direct",))
     notes = list(refused) if len(algorithms) == 1 else []

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.hwsim.systems.examples import S8, TABLE, conv, dense, machine, network
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,6 +15,7 @@ from hwsim.systems.arrays import MAPPED, axis, passes, product_cycles, skew
 from hwsim.systems.machine import DATAFLOWS, Array
 from hwsim.systems.run import simulate
 from intir import IntType
+from tests.hwsim.systems.examples import S8, TABLE, conv, dense, machine, network
 
 SHORT = {"os": "output_stationary", "ws": "weight_stationary", "is": "input_stationary"}
 #: Of SCALE-Sim 3.0.0, compute mode: array, dataflow, M, K, N and its count of cycles.
