@@ -84,7 +84,7 @@ def build(graph: Graph, plan: Plan, path: str | Path, *, samples: NDArray[np.int
     path = Path(path)
     if samples is not None and not len(samples):
         raise BundleError("0 frames for the bench; give 1 or more")
-    _check_target(path, overwrite)
+    check_target(path, overwrite)
     progress("sizing queues")
     design = make_design(graph, plan)
     digest = design_hash(design)
@@ -97,7 +97,7 @@ def build(graph: Graph, plan: Plan, path: str | Path, *, samples: NDArray[np.int
         "design": digest, "files": {name: hashlib.sha256(data).hexdigest() for name, data in sorted(contents.items())},
     }
     contents[MANIFEST] = _json(manifest)
-    _write(path, contents)
+    write_folder(path, contents)
     return Bundle(path, rtl.top, design, manifest)
 
 
@@ -148,8 +148,8 @@ def _contents(design: Design, rtl: Rtl, digest: str, samples: NDArray[np.int64])
     text = rtl.files | {
         f"{rtl.top}.f": "".join(f"rtl/{name}\n" for name in rtl.verilog),
         "lint.vlt": render("lint.vlt.j2", generated=generated),
-        f"tb/{rtl.top}_harness.v": render("harness.v.j2", top=rtl.top, s=rtl.s_axis, m=rtl.m_axis, weights=rtl.weights,
-                                             settle=WEIGHTS_SETTLE_CYCLES),
+        f"tb/{rtl.top}_harness.v": render("harness.v.j2", top=rtl.top, s=rtl.s_axis, m=rtl.m_axis, s_name="s_axis", m_name="m_axis",
+                                             weights=rtl.weights, commands=None, settle=WEIGHTS_SETTLE_CYCLES),
         "tb/bench.py": render("bench.py.j2", top=rtl.top, out_bits=rtl.m_axis.data_bits),
         "tb/run.py": render("run.py.j2", top=rtl.top),
         "plan.toml": plans.dumps(design.plan),
@@ -169,7 +169,8 @@ def _json(value: Any) -> bytes:
     return (json.dumps(value, indent=1) + "\n").encode()
 
 
-def _check_target(path: Path, overwrite: bool) -> None:
+def check_target(path: Path, overwrite: bool) -> None:
+    """Refuse a folder that cannot be made, or that holds something else.  Raises BundleError."""
     try:
         taken = path.exists() and not (path / MANIFEST).is_file() and (not path.is_dir() or any(path.iterdir()))
     except OSError as error:
@@ -183,7 +184,7 @@ def _check_target(path: Path, overwrite: bool) -> None:
         raise BundleError(f"cannot make '{path}': '{parent}' is no folder that can be written; choose another folder")
 
 
-def _write(path: Path, contents: dict[str, bytes]) -> None:
+def write_folder(path: Path, contents: dict[str, bytes]) -> None:
     """Write a folder under a temporary name, then rename it."""
     path = path.absolute()
     temporary: Path | None = None

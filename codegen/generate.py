@@ -141,13 +141,7 @@ def generate(design: Design, design_hash: str) -> Rtl:
             blocks[name] = _component(stage, f"{top}_{stage.name}")
     texts = convert(blocks, platform)
     header = _header(design, design_hash)
-    comments = "\n".join(f"// {line}" if line else "//" for line in header.splitlines())
-    verilog = {f"{name}.v": f"// {name} - {_describe(design, modules, name)}\n//\n{comments}\n`default_nettype none\n\n{text}\n"
-                            "`default_nettype wire\n" for name, text in texts.items()}
-    verilog |= {f"{name}.v": text for name, text in platform.cells.items()}
-    for helper in ("bw_rom", "bw_ram", "bw_ram_async", "bw_add"):
-        if any(f"  {helper} #(" in text for text in (*texts.values(), *platform.cells.values())):
-            verilog[f"{helper}.v"] = render(f"{helper}.v.j2", header=comments)
+    verilog = module_files(texts, platform, header, lambda name: _describe(design, modules, name))
     s_axis, m_axis = AxiPort(design.word_in, design.words_in), AxiPort(design.word_out, design.words_out)
     names = [file.removesuffix(".v").lower() for file in [*verilog, f"{top}.v"]]
     if len(set(names)) != len(names):
@@ -157,6 +151,29 @@ def generate(design: Design, design_hash: str) -> Rtl:
     memories = {f"{stem}.mem": _mem(width, words) for stem, (width, words) in platform.memories.items()}
     memories |= {port.file: _mem(port.bits, list(port.words)) for port in weights}
     return Rtl(top, dict(sorted(verilog.items())), dict(sorted(memories.items())), s_axis, m_axis, weights)
+
+
+def module_files(texts: Mapping[str, str], platform: VerilogPlatform, header: str,
+                 describe: Callable[[str], str]) -> dict[str, str]:
+    """One file a module, with its header: those that were converted, the cells and the memories that they use.
+
+    Parameters
+    ----------
+    texts : module name -> Verilog
+        As `verilog.convert` gives them.
+    header : str
+        Lines for every file.
+    describe : callable
+        What a module is, of its name.
+    """
+    comments = "\n".join(f"// {line}" if line else "//" for line in header.splitlines())
+    verilog = {f"{name}.v": f"// {name} - {describe(name)}\n//\n{comments}\n`default_nettype none\n\n{text}\n"
+                            "`default_nettype wire\n" for name, text in texts.items()}
+    verilog |= {f"{name}.v": text for name, text in platform.cells.items()}
+    for helper in ("bw_rom", "bw_ram", "bw_ram_async", "bw_add"):
+        if any(f"  {helper} #(" in text for text in (*texts.values(), *platform.cells.values())):
+            verilog[f"{helper}.v"] = render(f"{helper}.v.j2", header=comments)
+    return verilog
 
 
 def weight_ports(design: Design, top: str, blocks: Mapping[str, wiring.Component],
@@ -271,7 +288,7 @@ def _top(design: Design, top: str, header: str, modules: dict[str, str], s_axis:
         gaps.append(f"s_axis_tdata[{bits - 1}:{s_axis.word.lanes * size}]")
     return render(
         "top.v.j2", top=top, header=header, s=s_axis, m=m_axis, streams=streams, unpack=unpack, unused_bits=gaps,
-        last=last, pack=_pack(f"{last}_data", m_axis), beat_bits=max(1, (m_axis.beats - 1).bit_length()),
+        last=last, pack=pack(f"{last}_data", m_axis), beat_bits=max(1, (m_axis.beats - 1).bit_length()),
         summary="dataflow accelerator with AXI4-Stream in and out",
         quantization=", ".join(dict.fromkeys(
             f"{stage.engine.w_type} weights x {stage.engine.x_type} activations"
@@ -289,7 +306,7 @@ def _ports(stage: Stage) -> list[dict[str, str]]:
             for name, stream in zip(port_names(stem, len(streams)), streams, strict=True)]
 
 
-def _pack(signal: str, port: AxiPort) -> str:
+def pack(signal: str, port: AxiPort) -> str:
     """The Verilog expression that spreads a word's elements over TDATA."""
     used, size, lanes = port.word.type.bits, port.element_bits, port.word.lanes
     padding = port.data_bits - lanes * size

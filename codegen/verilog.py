@@ -87,11 +87,14 @@ def _ansi(text: str) -> str:
     text = _plain(text)
     ports = {match[3]: (match[1], match[2] or "") for match in _PORT.finditer(text)}
     body = _PORT.sub("", text.split(";\n", 1)[1])
+    kinds = {}
     for name in ports:
-        body = re.sub(rf"^  wire (\[\d+:0\] )?{name};\n", "", body, flags=re.MULTILINE)
+        if declared := re.search(rf"^  (wire|reg) (\[\d+:0\] )?{name};\n", body, re.MULTILINE):
+            body = body.replace(declared[0], "", 1)
+        kinds[name] = declared[1] if declared else "wire"
     ordered = [name for name in _ORDER if name in ports] + [name for name in ports if name not in _ORDER]
     width = max((len(ports[name][1]) for name in ordered), default=0)
-    listed = ",\n".join(f"    {ports[name][0]:<6} wire {ports[name][1]:<{width}}{name}" for name in ordered)
+    listed = ",\n".join(f"    {ports[name][0]:<6} {kinds[name]:<4} {ports[name][1]:<{width}}{name}" for name in ordered)
     match = re.match(r"module (\w+)", text)
     return f"module {match[1] if match else ''} (\n{listed}\n);\n\n{body}"
 

@@ -181,5 +181,7 @@ def arithmetic(array: Array, macs: float) -> dict[Action, float]:
     """Products and sums of the elements."""
     if array.arithmetic in ("binary", "ternary"):
         return {Action("binary_accumulate", array.sum_bits): macs}
-    kind = "float" if array.arithmetic == "float" else "int"
-    return {Action(f"{kind}_multiply", array.activation_bits, array.weight_bits): macs, Action(f"{kind}_add", array.sum_bits): macs}
+    if array.arithmetic == "float":
+        return {Action("float_multiply", max(array.activation_bits, array.weight_bits)): macs,
+                Action("float_add", array.sum_bits): macs}
+    return {Action("int_multiply", array.activation_bits, array.weight_bits): macs, Action("int_add", array.sum_bits): macs}

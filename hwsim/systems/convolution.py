@@ -120,20 +120,21 @@ def direct(work: Work, array: Array) -> Way:
     a, w = operand_bits(work, array)
     loaded = array.activation_bits if array.arithmetic == "float" else work.reads[0].type.bits
     merged = side_by_side(array, product)
-    taps, name = 1, "gemm"
-    if product.window is not None:
-        taps, name = math.prod(product.window.kernel), "direct"
+    taps, name, window = 1, "gemm", product.window
+    if window is not None:
+        taps, name = math.prod(window.kernel), "direct"
+        if taps == 1 and window.stride == (1, 1):
+            window = None  # a pixel needs itself only
     return _checked(Way(name, product.pixels, product.terms // taps * merged, taps, product.filters * merged,
-                        product.groups // merged, 1, merged, a, w, loaded, loaded, product.window), work, array)
+                        product.groups // merged, 1, merged, a, w, loaded, loaded, window), work, array)
 
 
 def im2col(work: Work, array: Array) -> Way | str:
     """The same through a stored matrix of windows."""
-    way = direct(work, array)
-    if way.window is None:
+    if _product(work).window is None:
         return "it is no convolution"
-    stored = math.prod(way.window.kernel) == 1 and way.window.stride == (1, 1)
-    return replace(way, algorithm="im2col", channels=way.terms, taps=1, window=None, unrolled=not stored)
+    way = direct(work, array)
+    return replace(way, algorithm="im2col", channels=way.terms, taps=1, window=None, unrolled=way.window is not None)
 
 
 def winograd(work: Work, array: Array) -> Way | str:

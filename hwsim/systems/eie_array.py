@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hwsim.energy import leading_nonzero_nodes
 from hwsim.engines.csc import Csc, encode_entries
+from hwsim.engines.eie_actions import leading_nonzero_nodes
 from hwsim.engines.eie_cycles import run_layer as run_product
 
 from .actions import Action
@@ -91,6 +91,7 @@ def run_layer(work: Work, machine: Machine, batch: int) -> ArrayRun:
     cycles = round(one.cycles * times)
     ideal = min(cycles, round(one.entries * times / array.rows))
     a, sums = array.activation_bits, array.sum_bits
+    products = one.products * times
     register = machine.register_bytes or a // 8
     touched = times * (product.terms + product.filters + 4 * one.broadcasts * array.rows)  # scanned, written back, queued
     return ArrayRun(
@@ -100,13 +101,13 @@ def run_layer(work: Work, machine: Machine, batch: int) -> ArrayRun:
                    ("activations", "read"): float(product.terms * times * a), ("outputs", "write"): work.output.bytes * batch * 8},
         dram_bytes={("activations", "read"): work.reads[0].bytes * batch, ("weights", "read"): stored_bytes(work, machine),
                     ("outputs", "write"): work.output.bytes * batch},
-        actions={"array": {Action("int_multiply", a, array.weight_bits): one.products * times, Action("int_add", sums): one.products * times,
-                           Action("lookup", array.weight_bits): one.products * times,
+        actions={"array": {Action("int_multiply", a, array.weight_bits): products, Action("int_add", sums): products,
+                           Action("lookup", array.weight_bits): products,
                            Action("leading_nonzero_node"): float(cycles * leading_nonzero_nodes(array.rows))},
                  "registers": {Action("register_read", a, bytes=register): touched / 2,
                                Action("register_write", a, bytes=register): touched / 2,
-                               Action("register_read", sums, bytes=register): one.products * times,
-                               Action("register_write", sums, bytes=register): one.products * times}},
+                               Action("register_read", sums, bytes=register): products,
+                               Action("register_write", sums, bytes=register): products}},
         footprint_bytes={"weights": stored_bytes(work, machine), "activations": work.reads[0].bytes + work.output.bytes})
 
 
@@ -148,9 +149,10 @@ def _drawn(terms: int, filters: int, density: float, pes: int, active: float) ->
     return _run(row, column, (columns, filters), pes, active, terms / columns)
 
 
-def _run(rows: NDArray[np.int64], columns: NDArray[np.int64], shape: tuple[int, int], pes: int, active: float, scale: float) -> Sparse:
-    matrix: Csc = encode_entries(rows, columns, np.ones(len(rows), np.int64), shape, pes, np.array([0, 1]), index_bits=INDEX_BITS,
-                                 code_bits=CODE_BITS)
+def _run(rows: NDArray[np.int64], columns: NDArray[np.int64], shape: tuple[int, int], pes: int, active: float,
+         scale: float) -> Sparse:
+    matrix: Csc = encode_entries(rows, columns, np.ones(len(rows), np.int64), shape, pes, np.array([0, 1]),
+                                 index_bits=INDEX_BITS, code_bits=CODE_BITS)
     x = np.random.default_rng(SEED + 1).random(shape[0]) < active
     run = run_product(matrix, x, lanes=pes, queue_depth=QUEUE_DEPTH, read_entries=WORD_ENTRIES)
     return Sparse(run.cycles * scale, run.entries * scale, (run.entries - run.padding_entries) * scale, run.word_reads * scale,

@@ -18,6 +18,8 @@ from .report import LayerReport, Traffic
 from .tiling import Tiling, choose, whole
 from .work import Work
 
+#: In how many pieces the elements of a layer without products may come.
+PIECES = tuple(2**power for power in range(17))
 Counts = dict[str, dict[Action, float]]
 
 
@@ -36,6 +38,8 @@ class Context:
         Whether its output stays there.
     resident_bytes : float
         Of activations that are on chip as it runs, these included.
+    weights_here : bool
+        Whether the weights were loaded before the run.
     """
 
     memory: Memory
@@ -44,6 +48,7 @@ class Context:
     inputs_here: tuple[bool, ...]
     output_here: bool
     resident_bytes: float
+    weights_here: bool = False
 
 
 def tiled_layer(work: Work, context: Context, way: Way) -> LayerReport:
@@ -66,21 +71,22 @@ def tiled_layer(work: Work, context: Context, way: Way) -> LayerReport:
         for flow, size in moved.items():
             flows[flow] = flows.get(flow, 0.0) + size
     macs = float(way.macs * batch * way.passes)
-    times = way.groups * way.planes * way.passes
+    times = tiling.products * way.passes
     moves = element_moves(machine, macs, replace(tiling.moved, activations=tiling.moved.activations * times,
                                                  weights=tiling.moved.weights * times / way.merged),
-                          tiling.moved.sums * way.groups * way.planes)
+                          tiling.moved.sums * tiling.products)
     actions: Counts = {"array": arithmetic(machine.array, macs), "registers": {}}
     elements = []
-    for action, what, count in moves:
+    for action, what, moved_words in moves:
         level = "array" if action.name == "array_hop" else "registers"
-        actions[level][action] = actions[level].get(action, 0.0) + count
-        elements.append(Traffic(level, "write" if action.name == "register_write" else "read", what, count * action.bits / 8))
-    adds: float = tiling.activation_rounds * way.pixels * batch * way.terms * way.groups * way.planes * way.in_adds
+        actions[level][action] = actions[level].get(action, 0.0) + moved_words
+        elements.append(Traffic(level, "write" if action.name == "register_write" else "read", what,
+                                moved_words * action.bits / 8))
+    adds = tiling.activation_rounds * way.pixels * batch * way.terms * way.groups * way.planes * way.in_adds
     adds += way.pixels * batch * way.filters * way.planes * way.out_adds
     actions["vector"] = _vector(work, batch, adds)
     return _report(work, context, way.algorithm, _mapping(tiling, way), cycles, tiling.array_cycles,
-                   {"fill": tiling.fill_cycles, **waits}, flows, sram, actions, tiling.footprint_bytes,
+                   waits, flows, sram, actions, tiling.footprint_bytes,
                    tiling.peak_bytes_per_cycle, elements)
 
 
@@ -98,20 +104,21 @@ def array_layer(work: Work, context: Context, run: ArrayRun) -> tuple[LayerRepor
     """A product on an array that maps layers in a way of its own."""
     memory = context.memory
     flows = {flow: size for flow, size in run.dram_bytes.items() if size
-             and not (flow[0] == "activations" and context.inputs_here[0]) and not (flow[0] == "outputs" and context.output_here)}
+             and not (flow[0] == "activations" and context.inputs_here[0]) and not (flow[0] == "outputs" and context.output_here)
+             and not (flow[0] == "weights" and context.weights_here)}
     for tensor, here in zip(work.reads[1:], context.inputs_here[1:], strict=True):
         if not here:
             flows["activations", "read"] = flows.get(("activations", "read"), 0.0) + tensor.bytes * context.batch
     vector = _vector(work, context.batch, 0.0)
     actions: Counts = {component: dict(counts) for component, counts in run.actions.items()} | {"vector": vector}
-    compute = run.array_cycles + run.fill_cycles
     elements = [Traffic(level, "write" if action.name == "register_write" else "read",
                         "sums" if action.bits == memory.machine.array.sum_bits else "activations", count * action.bits / 8)
                 for level in ("registers", "array") for action, count in actions.get(level, {}).items()
                 if action.name in ("register_read", "register_write", "array_hop")]
-    cycles, waits, peak = _piped(compute, sum(work.operations.values()) * context.batch, flows, run.sram_bits, run.tiles, memory)
+    cycles, waits, peak = _piped(run.array_cycles, run.fill_cycles, sum(work.operations.values()) * context.batch, flows,
+                                 run.sram_bits, run.tiles, memory)
     return _report(work, context, run_algorithm(work, memory), run.mapping, cycles, run.array_cycles,
-                   {"fill": run.fill_cycles, **waits}, flows, dict(run.sram_bits), actions, run.footprint_bytes, peak,
+                   waits, flows, dict(run.sram_bits), actions, run.footprint_bytes, peak,
                    elements), run.notes
 
 
@@ -132,47 +139,48 @@ def vector_layer(work: Work, context: Context) -> LayerReport:
     sram = {("activations", "read"): sum(tensor.bytes for tensor in work.reads) * batch * 8,
             ("outputs", "write"): work.output.bytes * batch * 8}
     compute = math.ceil(sum(work.operations.values()) * batch / memory.machine.vector_lanes)
-    usable = memory.holders["activations"].usable_bytes
+    usable = memory.room("activations", context.resident_bytes)
     size = sum(flows.values())
-    tiles = max(1, math.ceil(size / usable), min(16, int(size // 4096)))
-    cycles, waits, peak = _piped(compute, 0.0, flows, sram, tiles, memory)
+    found = [(*_piped(compute, 0, 0.0, flows, sram, tiles, memory), tiles) for tiles in PIECES if size <= tiles * usable]
+    cycles, waits, peak, tiles = min(found or [(*_piped(compute, 0, 0.0, flows, sram, PIECES[-1], memory), PIECES[-1])],
+                                     key=lambda one: one[0])
     return _report(work, context, work.kind, f"{tiles} pieces", cycles, compute, waits, flows, sram,
-                   {"vector": _vector(work, batch, 0.0)}, {"activations": min(size, usable)}, peak, [])
+                   {"vector": _vector(work, batch, 0.0)}, {"activations": size / tiles}, peak, [])
 
 
-def _piped(compute: int, operations: float, flows: Mapping[Flow, float], sram: Mapping[Flow, float], tiles: int,
+def _piped(array: int, fill: int, operations: float, flows: Mapping[Flow, float], sram: Mapping[Flow, float], tiles: int,
            memory: Memory) -> tuple[int, dict[str, int], float]:
-    """Cycles of equal pieces, what they wait for beside `compute`, and the greatest rate of DRAM in bytes a cycle."""
+    """Cycles of equal pieces, what they wait for beside `array`, and the greatest rate of DRAM in bytes a cycle."""
     ports: dict[str, list[float]] = {}
     for (what, direction), bits in sram.items():
         one = memory.holders[what]
         ports.setdefault(one.name, [0.0, 0.0])[direction == "write"] += bits / (one.width_bits * one.banks)
-    busy = {"array": float(compute), "sram": max((max(pair) for pair in ports.values()), default=0.0),
-            "vector": operations / memory.machine.vector_lanes}
-    longest = max(busy, key=lambda cause: busy[cause])
+    slowest = {"fill": float(array + fill), "sram": max((max(pair) for pair in ports.values()), default=0.0),
+               "vector": operations / memory.machine.vector_lanes}
+    cause = max(slowest, key=lambda one: slowest[one])
     read = sum(size for (_, direction), size in flows.items() if direction == "read")
     written = sum(flows.values()) - read
     speed, latency = memory.bytes_per_cycle, memory.latency_cycles * (read > 0)
-    step, dram = busy[longest] / tiles, latency + (read + written) / speed / tiles
-    waits = dict.fromkeys(("sram", "vector"), 0.0)
-    if not memory.overlapped:
-        total = busy[longest] + tiles * dram
-        waits["dram_read"] = tiles * latency + read / speed
-        waits["dram_write"] = written / speed
-        if longest != "array":
-            waits[longest] = busy[longest] - compute
+    step, dram = slowest[cause] / tiles, latency + (read + written) / speed / tiles
+    begin, end = latency + read / speed / tiles, written / speed / tiles
+    waits = {"fill": 0.0, "sram": 0.0, "vector": 0.0, "dram_read": begin, "dram_write": end}
+    share = end / dram if dram else 0.0
+    inside = tiles - 1  # steps behind which something is loaded
+    waits[cause] += slowest[cause] - array
+    if memory.overlapped:
+        waited = inside * max(0.0, dram - step)
+        if waited:  # what the array does not do in these steps waits for DRAM
+            hidden = inside * (step - array / tiles)
+            waits[cause] -= hidden
+            waited += hidden
     else:
-        total = latency + (read + written) / speed / tiles + step + (tiles - 1) * max(step, dram)
-        share = written / speed / tiles / dram if dram else 0.0
-        inner = (tiles - 1) * (max(step, dram) - compute / tiles) + step - compute / tiles
-        hidden = dram <= step
-        if hidden and longest != "array":
-            waits[longest] = inner
-        waits["dram_read"] = latency + read / speed / tiles + (0.0 if hidden else inner * (1 - share))
-        waits["dram_write"] = written / speed / tiles + (0.0 if hidden else inner * share)
-    cycles = max(compute, math.ceil(total - 1e-6))
-    peak = (read + written) / tiles / max(step, dram) if tiles > 1 and memory.overlapped else (read + written) / max(cycles, 1)
-    return cycles, whole(waits, cycles - compute), peak
+        waited = inside * dram
+    waits["dram_read"] += waited * (1 - share)
+    waits["dram_write"] += waited * share
+    cycles = max(array, math.ceil(array + sum(waits.values()) - 1e-6))
+    inner = max(step, dram) if memory.overlapped else step + dram
+    peak = (read + written) / tiles / inner if tiles > 1 else (read + written) / max(cycles, 1)
+    return cycles, whole(waits, cycles - array), peak
 
 
 def _vector(work: Work, batch: int, adds: float) -> dict[Action, float]:
@@ -189,9 +197,11 @@ def _vector(work: Work, batch: int, adds: float) -> dict[Action, float]:
 def _mapping(tiling: Tiling, way: Way) -> str:
     names = {"m": "pixels", "n": "filters", "k": "terms"}
     text = " x ".join(f"{tiling.tile[name]} {names[name]}" for name in "mnk")
-    groups = f"{tiling.tile['g'] * way.merged} groups of " if way.groups * way.merged > 1 else ""
+    by_frame, groups = tiling.products > way.groups * way.planes, way.groups * way.merged > 1
+    what = "frames' groups" if by_frame and groups else "frames" if by_frame else "groups"
+    parts = f"{tiling.tile['g'] * way.merged} {what} of " if by_frame or groups else ""
     kept = f", all {tiling.kept} kept" if tiling.kept else ""
-    return f"{tiling.tiles} tiles of {groups}{text}; {' > '.join(names[loop] for loop in tiling.loops)}{kept}"
+    return f"{tiling.tiles} tiles of {parts}{text}; {' > '.join(names[loop] for loop in tiling.loops)}{kept}"
 
 
 def _report(work: Work, context: Context, algorithm: str, mapping: str, cycles: int, array_cycles: int, waits: Mapping[str, int],

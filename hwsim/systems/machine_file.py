@@ -135,12 +135,13 @@ def key_lines(text: str) -> dict[tuple[str, ...], int]:
         if inside:
             continue
         if header := re.match(r"\s*\[+\s*([^\]=]+?)\s*\]", line):
-            table = _split(header[1])
-            lines.setdefault(table, number)
+            path = table = _split(header[1])
         elif key := re.match(r"\s*([\w\-.\"' ]+?)\s*=", line):
             path = (*table, *_split(key[1]))
-            for size in range(len(table) + 1, len(path) + 1):
-                lines.setdefault(path[:size], number)
+        else:
+            continue
+        for size in range(1, len(path) + 1):
+            lines.setdefault(path[:size], number)
     return lines
 
 

@@ -57,6 +57,12 @@ class Memory:
         """The memories of activations, weights and sums, each once."""
         return list({self.holders[what].name: self.holders[what] for what in CONTENTS}.values())
 
+    def room(self, what: str, resident_bytes: float) -> float:
+        """Bytes for tiles in the memory of something, beside activations that stay on chip."""
+        sram = self.holders[what]
+        taken = resident_bytes if sram is self.holders["activations"] else 0.0
+        return max(0.0, sram.bytes - taken) / (2 if sram.double_buffered else 1)
+
     @cached_property
     def overlapped(self) -> bool:
         """Whether loading goes on behind computing: where activations and weights are double-buffered."""

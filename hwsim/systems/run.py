@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from hwsim.energy import EnergyTable, energy_table
 
-from . import eie_array
+from . import eie_array, row_stationary
 from .convolution import ways
 from .layer import Context, array_layer, tiled_layer, vector_layer
 from .machine import ALGORITHMS, Machine
@@ -54,13 +54,14 @@ def simulate(workload: Workload, machine: Machine, *, batch: int = 1, algorithm:
     table = table if table is not None else energy_table(machine.energy)
     algorithms = _algorithms(workload, machine, algorithm)
     here, used = resident(workload.works, memory, batch)
-    notes: list[str] = []
+    weights_here = machine.array.kind == "eie" and eie_array.all_on_chip(workload.works, machine)
+    notes = ["all compressed weights are on chip before the run begins"] if weights_here else []
     done: dict[object, tuple[LayerReport, tuple[str, ...]]] = {}
     layers: list[LayerReport] = []
     start = 0
     for position, work in enumerate(workload.works):
         context = Context(memory, table, batch, tuple(name in here[position] for name in work.inputs),
-                          work.name in here[position], used[position])
+                          work.name in here[position], used[position], weights_here)
         key = (_key(work), context.inputs_here, context.output_here, context.resident_bytes)
         if key not in done:
             done[key] = _layer(work, context, algorithms)
@@ -80,7 +81,6 @@ def _layer(work: Work, context: Context, algorithms: tuple[str, ...]) -> tuple[L
     if machine.array.kind == "eie":
         return array_layer(work, context, eie_array.run_layer(work, machine, context.batch))
     if machine.array.kind == "row_stationary":
-        from . import row_stationary
         return array_layer(work, context, row_stationary.run_layer(work, machine, context.batch))
     found, refused = ways(work, machine.array, algorithms if work.product.window else ("direct",))
     notes = list(refused) if len(algorithms) == 1 else []

@@ -129,10 +129,11 @@ def work(p, m, n, k):  # type: ignore[no-untyped-def]
     """Cycles in which the array multiplies, and in which it fills and drains, over all tiles."""
     axes = (m, n, k)
     rows, columns, stream = axes[p.row], axes[p.column], axes[p.stream]
-    folds = rows[FOLDS] * columns[FOLDS] * p.products * p.passes
+    folds = rows[FOLDS] * columns[FOLDS] * p.products
+    exchanges = folds * p.passes_of_sums  # where sums stay, all passes follow each other
     if p.overlapped_array:
-        return folds * stream[STREAM], folds * stream[LATE] + p.skew
-    return folds * stream[STREAM], folds * stream[COUNT] * p.skew
+        return folds * p.passes * stream[STREAM], exchanges * stream[LATE] + p.skew
+    return folds * p.passes * stream[STREAM], exchanges * stream[COUNT] * p.skew
 
 
 @_compiled
@@ -187,7 +188,7 @@ def evaluate(p, g, m, n, k, order, kinds):  # type: ignore[no-untyped-def]
     load_w = np.ceil(p.weights_total / (groups * n[COUNT] * k[COUNT]) / p.burst) * p.burst
     other = np.ceil(p.others_total / mn / p.burst) * p.burst
     store = np.ceil(p.outputs_total / mn / p.burst) * p.burst
-    spilled = np.ceil(p.sums_total / mn / p.burst) * p.burst * (parts_of_k - 1) / parts_of_k if spills else 0.0
+    spilled = np.ceil(p.sums_total / mn / p.burst) * p.burst * mn * (parts_of_k - 1) / (steps - 1) if spills else 0.0
 
     # How many steps of each kind, and which operands they load: those that depend on a loop that goes on or starts again.
     n1, n2, n3 = axes[order[0]][COUNT], axes[order[1]][COUNT], axes[order[2]][COUNT]
@@ -210,7 +211,8 @@ def evaluate(p, g, m, n, k, order, kinds):  # type: ignore[no-untyped-def]
             kinds[OUTER, what] = size if outer else 0.0
         kinds[GROUP, what] = size
     for kind in range(6):
-        ends = 1.0 / parts_of_k if spills else 0.0 if kind in (INNER, INNER_AGAIN) else 1.0
+        # Outputs that are complete; where sums leave, in one step of many.
+        ends = (mn - 1) / (steps - 1) if spills else 0.0 if kind in (INNER, INNER_AGAIN) else 1.0
         kinds[kind, OTHERS], kinds[kind, OUTPUTS] = other * ends, store * ends
         kinds[kind, SUMS_IN] = kinds[kind, SUMS_OUT] = spilled
     kinds[FIRST, NUMBER], kinds[FIRST, ACTIVATIONS], kinds[FIRST, WEIGHTS] = 1.0, load_a, load_w + p.constants
@@ -252,9 +254,9 @@ def evaluate(p, g, m, n, k, order, kinds):  # type: ignore[no-untyped-def]
 
 @_compiled
 def search(p, groups, pixels, filters, terms, orders):  # type: ignore[no-untyped-def]
-    """Rows of the tables and of `ORDERS` with the least time, then traffic, then footprint; -1 if none fits."""
+    """Rows of the tables and of `ORDERS` with the least time, then traffic, filling of the array, footprint; -1 if none fits."""
     found = np.full(5, -1)
-    time, traffic, footprint = np.inf, np.inf, np.inf
+    time, traffic, fills, footprint = np.inf, np.inf, np.inf, np.inf
     kinds = np.zeros((8, 9))
     for gi in range(len(groups) - 1, -1, -1):  # large tiles first: they are most often the best, and cut off the rest
         for ni in range(len(filters) - 1, -1, -1):
@@ -267,8 +269,14 @@ def search(p, groups, pixels, filters, terms, orders):  # type: ignore[no-untype
                         continue
                     for oi in range(len(orders)):
                         cost = evaluate(p, groups[gi], pixels[mi], filters[ni], terms[ki], orders[oi], kinds)
-                        if cost.fits and (cost.cycles < time or (cost.cycles == time and (
-                                cost.traffic < traffic or (cost.traffic == traffic and cost.footprint < footprint)))):
-                            time, traffic, footprint = cost.cycles, cost.traffic, cost.footprint
+                        if not cost.fits or cost.cycles > time:
+                            continue
+                        better = cost.cycles < time
+                        for new, old in ((cost.traffic, traffic), (cost.fill, fills), (cost.footprint, footprint)):
+                            if better or new > old:
+                                break
+                            better = new < old
+                        if better:
+                            time, traffic, fills, footprint = cost.cycles, cost.traffic, cost.fill, cost.footprint
                             found[0], found[1], found[2], found[3], found[4] = gi, mi, ni, ki, oi
     return found

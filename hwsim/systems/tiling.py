@@ -16,7 +16,7 @@ and the last store are not hidden.  Without double buffering everything adds up.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -65,9 +65,9 @@ class Tiling:
     cycles : int
         All of the layer.
     array_cycles, fill_cycles : int
-        Multiplying; filling and draining the array.
+        Multiplying; filling and draining the array, hidden or not.
     waits : cause -> cycles
-        Beside `fill_cycles`; sums up to what is left of `cycles`.
+        Sums up to what `array_cycles` leave of `cycles`.
     dram_bytes : (what, direction) -> bytes
     activation_rounds : float
         How often all activations come in, on average.
@@ -75,6 +75,8 @@ class Tiling:
         Between array or vector unit and SRAM.
     moved : Reads
         Between array and SRAM, in elements of one product.
+    products : int
+        Of groups, planes and, if these go one by one, frames.
     footprint_bytes : what -> bytes
         Of a tile, or of all of what is kept.
     peak_bytes_per_cycle : float
@@ -93,6 +95,7 @@ class Tiling:
     activation_rounds: float
     sram_bits: Mapping[tuple[str, str], float]
     moved: Reads
+    products: int
     footprint_bytes: Mapping[str, float]
     peak_bytes_per_cycle: float
 
@@ -110,16 +113,30 @@ def choose(job: Job, memory: Memory) -> Tiling:
     RunError
         If no tile fits.
     """
-    given, tried = _given(job, memory), cuts(job.way, job.batch, memory.machine.array)
-    found = search(given, tried.groups, tried.pixels, tried.filters, tried.terms, ORDERS)
-    if found[0] < 0:
+    found = [made for one in (job, *((_by_frame(job),) if job.batch > 1 else ())) if (made := _best(one, memory)) is not None]
+    if not found:
         sizes = ", ".join(f"{one.name} {one.usable_bytes:,}" for one in memory.tiled)
         raise RunError(f"machine {memory.machine.name}: not even a tile of one pixel and one filter of {job.name} fits its SRAMs "
                        f"(bytes for tiles: {sizes}; activations that stay on chip take {job.resident_bytes:,.0f}); give them more")
+    return min(found, key=lambda one: (one.cycles, one.total_dram_bytes))
+
+
+def _by_frame(job: Job) -> Job:
+    """The same with frames one after the other, as groups are: weights are loaded again for each."""
+    frames = job.batch
+    return replace(job, way=replace(job.way, groups=job.way.groups * frames), batch=1, output_bytes=job.output_bytes * frames,
+                   other_bytes=job.other_bytes * frames, operations=job.operations * frames)
+
+
+def _best(job: Job, memory: Memory) -> Tiling | None:
+    given, tried = _given(job, memory), cuts(job.way, job.batch, memory.machine.array)
+    found = search(given, tried.groups, tried.pixels, tried.filters, tried.terms, ORDERS)
+    if found[0] < 0:
+        return None
     rows = [table[row] for table, row in zip((tried.groups, tried.pixels, tried.filters, tried.terms), found[:4], strict=True)]
     order, kinds = ORDERS[found[4]], np.zeros((8, 9))
     cost = Cost(*evaluate(given, *rows, order, kinds))
-    total, array, fill = int(cost.cycles), int(cost.array), int(cost.fill)
+    total, array = int(cost.cycles), int(cost.array)
     waits = _waits(cost, kinds.tolist(), memory)
     moved: dict[tuple[str, str], float] = {}
     for column, flow in FLOWS.items():
@@ -133,10 +150,10 @@ def choose(job: Job, memory: Memory) -> Tiling:
     peak = max([sum(moved.values()) / total, *np.divide(bytes_moved, inside[:, SPAN], where=bytes_moved > 0,
                                                         out=np.zeros_like(bytes_moved)).tolist()])
     return Tiling("".join("mnk"[loop] for loop in order[:3]), ("", "activations", "weights")[order[3]],
-                  {name: int(row[TILE]) for name, row in zip("gmnk", rows, strict=True)}, int(cost.steps), total, array, fill,
-                  whole(waits, total - array - fill), {flow: size for flow, size in moved.items() if size}, cost.rounds,
+                  {name: int(row[TILE]) for name, row in zip("gmnk", rows, strict=True)}, int(cost.steps), total, array,
+                  int(cost.fill), whole(waits, total - array), {flow: size for flow, size in moved.items() if size}, cost.rounds,
                   {flow: bits for flow, bits in sram.items() if bits},
-                  Reads(cost.moved_activations, cost.moved_weights, cost.moved_sums),
+                  Reads(cost.moved_activations, cost.moved_weights, cost.moved_sums), int(given.products),
                   {what: size for what, size in held.items() if size}, peak)
 
 
@@ -153,10 +170,9 @@ def _given(job: Job, memory: Memory) -> Given:
     out = job.output_bytes * job.batch * job.stores
     place = {what: memory.tiled.index(memory.holders[what]) for what in ("activations", "weights", "sums")}
     room, port = [0.0] * 3, [1.0] * 3
-    for number, sram in enumerate(memory.tiled):
-        taken = job.resident_bytes if sram is memory.holders["activations"] else 0.0
-        room[number] = max(0.0, sram.bytes - taken) / (2 if sram.double_buffered else 1)
-        port[number] = float(sram.width_bits * sram.banks)
+    for what, number in place.items():
+        room[number] = memory.room(what, job.resident_bytes)
+        port[number] = float(memory.holders[what].width_bits * memory.holders[what].banks)
     return Given(
         pixels=float(pixels), filters=float(way.filters), terms=float(way.terms), groups=float(way.groups),
         products=float(products), planes=float(way.planes), row=row, column=column, stream=stream, skew=float(skew(array)),
@@ -175,23 +191,28 @@ def _given(job: Job, memory: Memory) -> Given:
         memory_activations=place["activations"], memory_weights=place["weights"], memory_sums=place["sums"],
         room=(room[0], room[1], room[2]), port=(port[0], port[1], port[2]),
         transforms=pixels * way.terms * products * way.in_adds / machine.vector_lanes,
-        operations=job.batch * (job.operations + way.out_adds * way.pixels * way.filters * way.planes) / machine.vector_lanes,
+        operations=job.batch * (job.operations + way.out_adds * way.pixels * way.filters * products) / machine.vector_lanes,
         burst=float(machine.dram.burst_bytes), speed=float(memory.bytes_per_cycle), latency=float(memory.latency_cycles),
         overlapped=memory.overlapped)
 
 
 def _waits(cost: Cost, kinds: list[list[float]], memory: Memory) -> dict[str, float]:
-    """What the array waits for: in each kind of step for the slowest, behind double buffers, else for everything."""
-    waits = {"sram": 0.0, "vector": 0.0, "dram_read": kinds[FIRST][DRAM], "dram_write": kinds[LAST][DRAM]}
+    """What the array waits for beside multiplying.
+
+    In each kind of step it waits for the slowest of all, behind double buffers, else for that and for DRAM; filling and draining
+    that something slower hides costs nothing.
+    """
+    waits = {"fill": 0.0, "sram": 0.0, "vector": 0.0, "dram_read": kinds[FIRST][DRAM], "dram_write": kinds[LAST][DRAM]}
     busy = max(cost.compute, cost.port, cost.vector)
-    cause = "sram" if cost.port >= cost.vector else "vector"
-    waits[cause] += busy - cost.compute  # of the last step, behind which nothing is loaded
+    cause = "fill" if busy == cost.compute else "sram" if busy == cost.port else "vector"
+    array = cost.array / cost.steps
+    waits[cause] += busy - array  # of the last step, behind which nothing is loaded
     for kind in kinds[:FIRST]:
         count, dram = kind[NUMBER], kind[DRAM]
         if memory.overlapped and dram > busy:
-            waited = dram - cost.compute
+            waited = dram - array
         else:
-            waits[cause] += count * (busy - cost.compute)
+            waits[cause] += count * (busy - array)
             waited = 0.0 if memory.overlapped else dram
         share = (kind[OUTPUTS] + kind[SUMS_OUT]) / memory.bytes_per_cycle / dram if dram else 0.0
         waits["dram_read"] += count * waited * (1 - share)
@@ -209,6 +230,6 @@ def whole(waits: Mapping[str, float], total: int) -> dict[str, int]:
         if upto > done:
             made[cause] = upto - done
         done = max(done, upto)
-    if done < total:  # rounding of the whole, nothing that waits
-        made["dram_read"] = made.get("dram_read", 0) + total - done
+    if done < total:  # nothing waits: the whole was rounded up
+        made["fill"] = total - done
     return made
