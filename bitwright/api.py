@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 
 import codegen.bundle
 import codegen.cosim
+import codegen.overlay
 import intir
 from codegen.bundle import Bundle
 from codegen.cosim import Verification
+from codegen.errors import ToolError
 from hwsim import plan as plans
 from hwsim.autoplan import auto_plan
 from hwsim.design import make_design
@@ -21,7 +23,8 @@ from hwsim.plan import Plan
 from hwsim.report import SimulationReport, simulate_report
 from hwsim.systems import workload as workloads
 from hwsim.systems.machine import Machine
-from hwsim.systems.machine_file import MachineError, load_machine
+from hwsim.systems.machine_file import load_machine
+from hwsim.systems.machine_keys import MachineError
 from hwsim.systems.report import SystemReport
 from hwsim.systems.topologies import topology
 from hwsim.systems.work import Workload
@@ -164,11 +167,11 @@ def simulate_on(network: Network | Workload, machine: Machine | str | Path, *, b
 
     found = machine if isinstance(machine, Machine) else load_machine(machine, overrides or {})
     if found.array.kind == "dataflow":
-        from hwsim.systems.dataflow_machine import simulate_graph
-
         if isinstance(network, Workload) or is_topology(network):
             raise MachineError(f"machine {found.name} is a design that is made from a network with its weights; give a .intir file "
                                "instead of a table of shapes")
+        from hwsim.systems.dataflow_machine import simulate_graph
+
         return simulate_graph(graph_of(network), found, batch=batch)
     return simulate_system(workload_of(network), found, batch=batch, algorithm=algorithm)
 
@@ -185,8 +188,12 @@ def verify(path: str | Path, *, frames: int | None = None, x: NDArray[Any] | Non
            seed: int = 0) -> Verification:
     """Co-verify a bundle: its RTL against the reference's bits and the simulator's cycles, in four stall patterns.
 
-    `x` are frames as `run` takes them; random ones by default.
+    `x` are frames as `run` takes them; random ones by default.  Of an overlay, `frames` are random products of matrices.
     """
+    if codegen.overlay.is_overlay(path):
+        if x is not None:
+            raise ToolError(f"'{path}' is an overlay, which takes no frames; leave the input out, products of matrices are drawn")
+        return codegen.overlay.verify(path, products=frames, simulator=simulator, seed=seed)
     samples: NDArray[np.int64] | None = None
     if x is not None:
         samples = host_input(codegen.bundle.load(path).design.graph, x)[:frames]

@@ -43,7 +43,7 @@ def _array(array: Array) -> str:
     lanes = f"x{array.lanes}" if array.lanes > 1 else ""
     bits = array.arithmetic if array.arithmetic in ("binary", "ternary") else (
         f"{'float' if array.arithmetic == 'float' else 'int'}{array.weight_bits}")
-    stays = f", {array.dataflow.replace('_', ' ')}" if array.kind in ("systolic", "popcount") else ""
+    stays = f", {array.dataflow[0].upper()}S" if array.kind in ("systolic", "popcount") else ""  # WS, OS, IS
     return f"{array.kind.replace('_', ' ')} {size}{lanes} {bits}{stays}"
 
 
@@ -52,7 +52,8 @@ def machine(one: Machine, console: Console) -> None:
     table = new_table(f"{one.name}: {one.description}", "<", "<")
     table.columns[1].no_wrap = False
     array = one.array
-    rows = [("source", one.source), ("array", _array(array))]
+    stays = f"; {array.dataflow.replace('_', ' ')}" if array.kind in ("systolic", "popcount") else ""
+    rows = [("source", one.source), ("array", _array(array) + stays)]
     if array.kind != "dataflow":
         bits = f"activations of {array.activation_bits}, weights of {array.weight_bits}, sums of {array.sum_bits} bits"
         rows += [("operands", bits),
@@ -136,7 +137,7 @@ def system(report: SystemReport, console: Console) -> None:
     for layer in report.layers:
         moved = layer.bytes_at("dram")
         table.add_row(escape(layer.name), layer.algorithm, _short(layer.macs), f"{layer.cycles:,}",
-                      f"{layer.utilisation:.0%}" if layer.macs else "", layer.bound.replace("_", " "), _stalls(layer),
+                      f"{layer.utilisation:.0%}" if layer.macs else "", _bound(layer), _stalls(layer),
                       _short(moved), f"{layer.macs_per_dram_byte:,.0f}" if layer.macs and moved else "",
                       f"{layer.total_pj / 1e6:,.1f}")
     table.add_section()
@@ -147,6 +148,11 @@ def system(report: SystemReport, console: Console) -> None:
     console.print(f"memory model: {report.memory_model}", markup=False, highlight=False)
     for note in report.notes:
         console.print(f"note: {note}", markup=False, highlight=False)
+
+
+def _bound(layer: LayerReport) -> str:
+    """What bounds a layer; without products it is the vector unit that works."""
+    return "vector unit" if layer.bound == "array" and not layer.macs else layer.bound.replace("_", " ")
 
 
 def _stalls(layer: LayerReport) -> str:

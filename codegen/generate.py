@@ -153,7 +153,8 @@ def generate(design: Design, design_hash: str) -> Rtl:
     return Rtl(top, dict(sorted(verilog.items())), dict(sorted(memories.items())), s_axis, m_axis, weights)
 
 
-def module_files(texts: Mapping[str, str], platform: VerilogPlatform, header: str, describe: Callable[[str], str]) -> dict[str, str]:
+def module_files(texts: Mapping[str, str], platform: VerilogPlatform, header: str,
+                 describe: Callable[[str], str]) -> dict[str, str]:
     """One file a module, with its header: those that were converted, the cells and the memories that they use.
 
     Parameters

@@ -133,6 +133,8 @@ class EnergyTable:
             return BINARY_CELLS * self.action_pj(Action("int_add", bits=1))
         if name.startswith("float"):
             return self._missing(action, listed)
+        if listed and name == "leading_nonzero_node":  # has no size
+            return self.figures[listed[0]].pj
         if name in OFF_CHIP:
             listed = [one for one in listed if one.kind == action.kind] or [one for one in listed if not one.kind]
         return self._by_bits(action, listed) if listed else self._missing(action, [one for one in self.figures if one.name == name])
@@ -204,7 +206,7 @@ def energy_table(name_or_path: str | os.PathLike[str] = "45nm") -> EnergyTable:
 @cache
 def _shipped(name: str) -> EnergyTable:
     if name not in table_names():
-        raise EnergyError(f"there is no energy table {name}; {nearest(name, table_names())} (a file's name ends with .csv)")
+        raise EnergyError(f"there is no energy table '{name}'; {nearest(name, table_names())} (a file's name ends with .csv)")
     text = (files(__package__) / "data" / f"energy_{name}.csv").read_text(encoding="utf-8")
     return _table(read_table(text, f"energy_{name}.csv"), f"energy_{name}.csv", ())
 
@@ -213,7 +215,7 @@ def _load(path: Path, above: tuple[Path, ...]) -> EnergyTable:
     if path.resolve() in above:
         raise EnergyError(f"{path}: the table is its own base; take another")
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise EnergyError(f"the energy table {path} cannot be read: {reason}") from None

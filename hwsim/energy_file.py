@@ -27,7 +27,7 @@ from typing import Any, Final
 from .energy_grid import EnergyError
 from .systems.actions import ACTIONS, Action
 
-#: What a row of each action states besides its energy; of those in brackets, none means any.
+#: What a row of each action states besides its energy; of those in brackets, none means any (of a float: the usual format).
 FIELDS: Final = {
     "leading_nonzero_node": (),
     "int_multiply": ("bits", "(other_bits)"),
@@ -114,7 +114,7 @@ def read_table(text: str, file: str) -> TableFile:
 
 def _at(lines: list[str], key: str, file: str) -> str:
     for number, line in enumerate(lines, 1):
-        if re.match(rf"\s*{re.escape(key)}\s*=", line):
+        if re.match(rf"\s*\[?\s*{re.escape(key)}\s*[=\].]", line):
             return f"{file}:{number}"
     return file
 
@@ -210,7 +210,7 @@ def _action(row: dict[str, str], where: str) -> Action:
 
 def _energy(row: dict[str, str], where: str) -> float:
     try:
-        energy = float(row["energy"])
+        energy = math.nan if "_" in row["energy"] else float(row["energy"])
     except ValueError:
         energy = math.nan
     if not 0 <= energy < math.inf:

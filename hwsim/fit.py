@@ -15,7 +15,7 @@ NAMES = {"luts": "LUTs", "brams": "block RAMs of 18 kbit", "dsps": "DSPs"}
 
 def fits(taken: Resources, device: Device) -> bool:
     """Whether a device has room."""
-    return all(getattr(taken, key) <= getattr(device.room, key) for key in NAMES)
+    return device.room.holds(taken)
 
 
 def check_fit(plan: Plan, layers: Sequence[Layer], per_layer: Mapping[str, Resources]) -> None:

@@ -13,19 +13,23 @@ from ..shell import NetworkFile, out, save_bytes, user_errors
 
 @user_errors
 def show_(
-    path: Annotated[Path, typer.Argument(metavar="FILE_OR_DIR", help="An IR file, a plan or a bundle.")],
+    path: Annotated[Path, typer.Argument(metavar="FILE_OR_DIR", help="An IR file, a plan, a bundle or an array.")],
     text: Annotated[bool, typer.Option("--text", help="The IR's text form, whole, which parses back and can be compared.")] = False,
 ) -> None:
-    """Show an IR file, a plan or a bundle to a person.
+    """Show an IR file, a plan, a bundle or an array to a person.
 
     Example: bitwright show tfc.intir
     """
     import intir
     import intir.text
     from codegen import bundle as bundles
+    from codegen import overlay
     from hwsim import plan as plans
 
-    if path.is_dir():
+    if path.is_dir() and overlay.is_overlay(path):
+        overlay.load(path)
+        print((path / "INTERFACE.md").read_text(), end="")
+    elif path.is_dir():
         show.bundle(bundles.load(path), out)
     elif path.suffix == ".toml":
         show.plan(plans.load(path), out)

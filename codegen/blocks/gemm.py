@@ -67,7 +67,8 @@ class GemmBlock(wiring.Component):
                 full[n].eq(Mux(full[n], ~begins[n] | filled[n], ~early[n] & filled[n] & ~begins[n])),
                 early[n].eq(Mux(early[n], ~filled[n], ~full[n] & begins[n] & ~filled[n])),
             ]
-        writes, address, here = self._loader(m, load_queue, [~held | begun for held, begun in zip(full, begins, strict=True)], filled)
+        opens = [~is_full | begin for is_full, begin in zip(full, begins, strict=True)]
+        writes, address, here = self._loader(m, load_queue, opens, filled)
 
         # The array's command, and how far it is.
         busy, first, left = Signal(), Signal(), Signal(p.depth.bit_length())
@@ -94,13 +95,14 @@ class GemmBlock(wiring.Component):
                 write.en.eq(writes[n]), write.addr.eq(Cat(address, fills[n])), write.data.eq(self.i.payload),
                 read.en.eq(issue), read.addr.eq(Cat(now[f"{name}_at"], ~(reads[n] ^ begins[n]))), target.eq(read.data),
             ]
-        valid, opens = Signal(), Signal(reset_less=True)
-        m.d.sync += [valid.eq(issue), opens.eq(first & ~now["keeps"])]
-        m.d.comb += [array.valid.eq(valid), array.first.eq(opens)]
+        valid, anew = Signal(), Signal(reset_less=True)
+        m.d.sync += [valid.eq(issue), anew.eq(first & ~now["keeps"])]
+        m.d.comb += [array.valid.eq(valid), array.first.eq(anew)]
         self._drain(m, array, issue & last & draining, now, room)
         return m
 
-    def _loader(self, m: Module, queue: SyncFIFO, opens: list[Value], filled: list[Signal]) -> tuple[list[Value], Signal, list[Value]]:
+    def _loader(self, m: Module, queue: SyncFIFO, opens: list[Value],
+                filled: list[Signal]) -> tuple[list[Value], Signal, list[Value]]:
         """Which memory takes a word, where in the half that is filled, and which of them the loader is at."""
         p = self.params
         left_x, left_w = Signal(p.depth.bit_length()), Signal(p.depth.bit_length())
@@ -113,7 +115,8 @@ class GemmBlock(wiring.Component):
             done.eq(Mux(of_x, filled[0] & ~left_w.any(), ~left_w.any() | filled[1])), queue.r_en.eq(done),
         ]
         with m.If(takes):
-            m.d.sync += [left_x.eq(left_x - of_x), left_w.eq(left_w - ~of_x), address.eq(Mux(filled[0] | filled[1], 0, address + 1))]
+            m.d.sync += [left_x.eq(left_x - of_x), left_w.eq(left_w - ~of_x),
+                         address.eq(Mux(filled[0] | filled[1], 0, address + 1))]
         with m.If(done & queue.r_rdy):
             m.d.sync += Cat(left_x, left_w).eq(queue.r_data)
         return [takes & of_x, takes & ~of_x], address, [of_x, ~of_x]

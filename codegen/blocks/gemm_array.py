@@ -85,7 +85,8 @@ class GemmArray(wiring.Component):
         p = params
         super().__init__({
             "x": In(p.x_word.bits), "w": In(p.w_word.bits), "valid": In(1), "first": In(1), "captures": In(1),
-            "last_row": In(p.row_bits), "arrives": Out(1), "address": In(p.sum_address_bits), "sums": Out(p.columns * p.kept_type.bits),
+            "last_row": In(p.row_bits), "arrives": Out(1), "address": In(p.sum_address_bits),
+            "sums": Out(p.columns * p.kept_type.bits),
         })
 
     def elaborate(self, platform: object) -> Module:
@@ -100,7 +101,8 @@ class GemmArray(wiring.Component):
         x_bits, w_bits = p.lanes * p.x_type.bits, p.lanes * p.w_type.bits
         always = Const(1)
         down = [self._late(m, self.w[c * w_bits:(c + 1) * w_bits], c, f"w{c}") for c in range(p.columns)]
-        flags, totals = (self.valid, self.first), []
+        flags = (self.valid, self.first)
+        totals: list[list[Value]] = []
         for r in range(p.rows):
             if r:
                 valid = Signal(name=f"valid{r}")
@@ -142,7 +144,8 @@ class GemmArray(wiring.Component):
             m.d.sync += late.eq(begins)
             begins, final = late, register(m, Const(1), final, f"last_row_late{n}")
         # Which row is complete in the first column; the tile before has been through when the next one begins.
-        writes, row, place, last_row = Signal(), Signal(p.row_bits), Signal(p.sum_address_bits - p.row_bits, init=-1), Signal(p.row_bits)
+        writes, row, last_row = Signal(), Signal(p.row_bits), Signal(p.row_bits)
+        place = Signal((p.places - 1).bit_length(), init=p.places - 1)
         m.d.sync += [writes.eq(begins | (writes & (row != last_row))), row.eq(Mux(begins, 0, row + 1)), place.eq(place + begins)]
         with m.If(begins):
             m.d.sync += last_row.eq(final)

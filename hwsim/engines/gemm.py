@@ -22,6 +22,7 @@ from intir import BIPOLAR, BitwrightError, IntType, signed, unsigned
 from .base import Engine, Word
 from .memories import Memory
 from .multipliers import LOGIC_PRODUCT_BITS, product_dsps, product_luts
+from .popcount import FAMILIES
 from .products import Products
 
 #: From the cycle in which an element's operands leave the tile memories to that in which its sum is complete: memory, operands,
@@ -88,6 +89,8 @@ class Gemm(Engine):
             raise GemmError(f"tile memories of {self.depth} words a half; give a power of two from 2 on")
         if self.commands < 2:
             raise GemmError("a queue of 1 command; give 2 or more")
+        if self.family not in FAMILIES:
+            raise GemmError(f"unknown family '{self.family}'; choose one of {', '.join(FAMILIES)}")
         if not self.is_binary and not any(self.holds_zero(kind) for kind in (self.x_type, self.w_type)):
             raise GemmError(f"activations {self.x_type} and weights {self.w_type}: neither has a 0 to fill up sums with; "
                             "make one of them a type with 0, or both bipolar")
@@ -198,14 +201,13 @@ class Gemm(Engine):
 
     @property
     def logic_luts(self) -> int:
-        kept = self.kept_type.bits
+        kept, bits = self.kept_type.bits, self.x_type.bits + self.w_type.bits
         if self.is_binary:
-            element = self.products.popcount().luts + 2 * kept
+            element = self.products.popcount().luts + kept
+        elif bits > LOGIC_PRODUCT_BITS and self.lanes == 1:
+            element = 0  # a DSP multiplies and adds
         else:
-            wide = self.x_type.bits + self.w_type.bits > LOGIC_PRODUCT_BITS
-            element = self.lanes * (0 if wide else product_luts(self.x_type, self.w_type)) + 2 * kept \
-                + (self.lanes - 1) * (self.x_type.bits + self.w_type.bits)
+            element = self.lanes * product_luts(self.x_type, self.w_type) + (self.lanes - 1) * bits + kept
         choice = self.columns * kept * ((self.rows + 2) // 4)
-        skew = sum(n * bits for count, bits in ((self.rows, self.lanes * self.x_type.bits), (self.columns, self.lanes * self.w_type.bits))
-                   for n in [count - 1])
-        return self.rows * self.columns * element + choice + skew + 2 * self.command_bits + 100
+        skew = self.lanes * ((self.rows - 1) * self.x_type.bits + (self.columns - 1) * self.w_type.bits) * 3 // 4  # shift registers
+        return self.rows * self.columns * element + choice + skew + 4 * self.command_bits + 200

@@ -27,7 +27,7 @@ Bytes = NDArray[np.uint8]
 ORDERS: Final = ("x", "w")
 #: Fields of a command, and what they say; bits of each: `Gemm.fields`.
 FIELDS: Final = {
-    "load_x": "words of activations to load into the free half of their memory, from word 0 on, which is read from then on; 0: none",
+    "load_x": "words of activations to load into the free half of their memory, which is read from then on; 0: none",
     "load_w": "words of weights to load likewise",
     "x_at": "first word of activations to read",
     "w_at": "first word of weights to read",
@@ -158,7 +158,7 @@ class Tiling:
         (tall, wide), depth = self.tiles, self.gemm.depth
         last = None
         parts = [(at, min(depth, self.words - at)) for at in range(0, self.words, depth)]
-        for x_block, w_block in self._blocks(tall, wide):
+        for x_block, w_block in self.blocks(tall, wide):
             tiles = product(*(range(first, first + count) for first, count in (x_block, w_block)))
             for i, j in tiles:
                 if held[0] and len(parts) > 1:  # begin with the part that is there
@@ -176,7 +176,7 @@ class Tiling:
         assert last is not None
         yield replace(last, command=replace(last.command, ends=True))
 
-    def _blocks(self, tall: int, wide: int) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
+    def blocks(self, tall: int, wide: int) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
         """Pairs of blocks, each (first tile, tiles), in order; the inner loop goes back and forth, so that its ends serve twice."""
         x = [(at, min(self.x_tiles, tall - at)) for at in range(0, tall, self.x_tiles)]
         w = [(at, min(self.w_tiles, wide - at)) for at in range(0, wide, self.w_tiles)]
@@ -203,7 +203,8 @@ class Tiling:
         GemmError
             If shapes or values are others.
         """
-        for name, values, shape, kind in (("X", x, (self.m, self.k), self.gemm.x_type), ("W", w, (self.k, self.n), self.gemm.w_type)):
+        for name, values, shape, kind in (("X", x, (self.m, self.k), self.gemm.x_type),
+                                          ("W", w, (self.k, self.n), self.gemm.w_type)):
             if values.shape != shape or not kind.holds(values):
                 raise GemmError(f"{name} has the shape {values.shape} and values from {values.min(initial=0)} to "
                                 f"{values.max(initial=0)}; the product wants {shape} of {kind}")
@@ -288,7 +289,7 @@ def _estimate(tiling: Tiling) -> int:
     if tiling.words > tiling.gemm.depth:
         return 0  # there is no choice but that of the order, and it hardly matters
     total, held, ready = 0, [(-1, 0), (-1, 0)], 0
-    for pair in tiling._blocks(tall, wide):  # noqa: SLF001
+    for pair in tiling.blocks(tall, wide):
         load = sum(block[1] for block, old in zip(pair, held, strict=True) if block != old)
         held = list(pair)
         total += max(ready, load)

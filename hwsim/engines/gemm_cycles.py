@@ -4,15 +4,18 @@ Cycle 0 is the first after reset.  For command i of the list, n the draining com
 
 - ``enter[i]`` is when the queue takes it, one a cycle, while it has room;
 - ``fetch[i] = max(enter[i] + 1, loaded[i - 1])``: the loader takes it, with the last word of the one before;
-- its words of activations come in from ``max(fetch[i] + 1, begin[a] + 1)`` on, one a cycle, where a is the command before
-  it that loads activations: the half they go into is free then; those of weights follow likewise; ``loaded[i]`` is the
-  cycle of the last one, or of ``fetch[i] + 1``;
+- its words of activations come in from ``max(fetch[i] + 1, begin[a])`` on, one a cycle, where a is the command before it that
+  loads activations: the half they go into is free then; those of weights follow likewise; ``loaded[i]`` is the cycle of the
+  last one, or ``fetch[i] + 1`` if it loads nothing;
 - ``start[i] = max(enter[i] + 1, end[i - 1])``: the array takes it, with the last words of the one before;
-- ``begin[i] = max(start[i] + 1, its last loaded word + 1)``: its first words are read from the tile memories;
-- ``end[i] = max(begin[i] + words - 1, end[n] + rows[n], read[n - 1] + 1)``: its last words are read; the last two only if it
-  drains: rows of the tile before it are out of the way, and one of two places for finished tiles is free;
+- ``begin[i]`` is when its first words are read from the tile memories, one pair a cycle, from ``start[i] + 1`` on, and none
+  before the cycle behind the one in which it came in;
+- ``end[i]`` is when its last words are read; if it drains, not before ``end[n] + rows[n]``, so that the rows of the tile before
+  it are out of the way, and not before a place for its sums is free, in the cycle behind the last read of the tile that had it;
 - rows of its sums are read, one a cycle in which the output takes them, from ``end[i] + 5 + columns`` on, or behind the tile
-  before; each is valid at the output a cycle later, and ``read[i]`` is the cycle of the last one.
+  before; each is valid at the output a cycle later.
+
+Without stalls, with the loads of a tile hidden behind the products of others, a tile of K words takes max(K, rows) cycles.
 """
 
 from __future__ import annotations

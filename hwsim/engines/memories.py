@@ -93,3 +93,7 @@ class Resources:
 
     def __add__(self, other: Resources) -> Resources:
         return Resources(self.luts + other.luts, self.brams + other.brams, self.dsps + other.dsps)
+
+    def holds(self, taken: Resources) -> bool:
+        """Whether there is room for something."""
+        return taken.luts <= self.luts and taken.brams <= self.brams and taken.dsps <= self.dsps

@@ -12,8 +12,9 @@ One parameter object, two realisations: :class:`PopcountTree` plans and evaluate
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 
 import numpy as np
 
@@ -139,3 +140,17 @@ class PopcountTree:
         for i, bit in enumerate(self.result):
             count = count + (values[bit] << i)
         return count
+
+
+#: Sizes that `quick_tree_luts` finds a tree for.
+_ANCHORS = (16, 32, 64, 128)
+
+
+@cache
+def quick_tree_luts(n_bits: int, pairs: str | None, family: str) -> float:
+    """LUTs of a tree within some 3%, without the search for it, which takes seconds: straight lines between a few trees."""
+    if family == "generic" or n_bits <= _ANCHORS[0]:
+        return PopcountTree(n_bits, pairs, family).luts
+    low, high = next(((low, high) for low, high in itertools.pairwise(_ANCHORS) if n_bits <= high), _ANCHORS[-2:])
+    ends = [PopcountTree(one, pairs, family).luts for one in (low, high)]
+    return ends[0] + (ends[1] - ends[0]) * (n_bits - low) / (high - low)

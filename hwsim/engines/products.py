@@ -122,6 +122,13 @@ class Products:
         return PopcountTree(members * self.lanes, self.pairs, self.family)
 
     @property
+    def counters(self) -> tuple[PopcountTree, ...]:
+        """Of one processing element: one for each power of two (``planes``), one (``xnor``, ``distance``), or none."""
+        if self.arithmetic == "planes":
+            return tuple(self.popcount(len(members)) for members in self.planes)
+        return () if self.arithmetic == "integer" else (self.popcount(),)
+
+    @property
     def x_origin(self) -> int:
         """The number whose unsigned code is 0 (``planes``)."""
         return origin(self.x_type)
@@ -154,15 +161,14 @@ class Products:
     def luts(self) -> int:
         """Estimated LUTs of one processing element."""
         bits = self.x_type.bits
+        trees = self.counters
         if self.arithmetic == "xnor":
-            return self.popcount().luts
+            return trees[0].luts
         if self.arithmetic == "planes":
-            trees = [self.popcount(len(members)) for members in self.planes]
             masks = bits * self.lanes if self.pairs is None else 0
             return sum(tree.luts for tree in trees) + masks + sum(tree.out_bits + 1 for tree in trees[1:])
         if self.arithmetic == "distance":
-            count = self.popcount()
-            return self.lanes * (3 * max(bits, self.w_type.bits) + count.out_bits) + count.luts
+            return self.lanes * (3 * max(bits, self.w_type.bits) + trees[0].out_bits) + trees[0].luts
         multiply = 0 if self.dsps else 2 * bits * self.w_type.bits
         return self.lanes * (multiply + self.product_bits)
 

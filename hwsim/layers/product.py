@@ -54,6 +54,11 @@ class ProductLayer(Layer):
         """(K, N); K runs over rows, columns and channels of the window."""
         return self.op.weights.reshape(-1, self.outputs)
 
+    @cached_property
+    def weight_type(self) -> IntType:
+        """The least type that holds every weight."""
+        return IntType.of(self.weights)
+
     @property
     def inputs(self) -> int:
         """K."""
@@ -192,7 +197,7 @@ class ProductLayer(Layer):
         """The matrix-vector unit and its thresholds, in the unit of its counter."""
         assert entry.simd is not None
         bounds = self.range(self.nodes[0].output)
-        engine = Mvu(self.inputs, self.outputs, entry.pe, entry.simd, x_type, IntType.of(self.weights), bounds.type, 0, bounds.type,
+        engine = Mvu(self.inputs, self.outputs, entry.pe, entry.simd, x_type, self.weight_type, bounds.type, 0, bounds.type,
                      self.out_type, family, entry.order or ORDERS[0], self.is_distance, self.groups, entry.multiplier or "auto",
                      entry.weight_memory or "auto")
         return self.compared(engine)
@@ -258,7 +263,7 @@ class DepthwiseLayer(ProductLayer):
 
     def unit(self, entry: LayerPlan, family: str, x_type: IntType) -> tuple[Mvu, Int64 | None]:
         sums = self.range(self.nodes[0].output).type
-        return self.compared(Vvu(self.inputs, self.outputs, entry.pe, entry.simd or 1, x_type, IntType.of(self.weights), sums, 0,
+        return self.compared(Vvu(self.inputs, self.outputs, entry.pe, entry.simd or 1, x_type, self.weight_type, sums, 0,
                                  sums, self.out_type, family, distance=self.is_distance, multiplier=entry.multiplier or "auto",
                                  memory=entry.weight_memory or "auto"))
 

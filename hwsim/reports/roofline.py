@@ -19,6 +19,8 @@ Size = tuple[float, float]
 
 #: Circles in pixels: of no time, and what a circle of all the time has more.
 LEAST_RADIUS, MORE_RADIUS = 5.0, 14.0
+#: Of an axis, left free at either end.
+ROOM = 0.06
 #: Layers closer than so many per cent of the plot, in both directions, share a circle, which can be pointed at.
 SAME_PERCENT = 0.4
 #: Sizes of the plot, in pixels, for which labels are placed: in a window, and on a phone.
@@ -33,26 +35,31 @@ MOST_NUMBERS, MOST_NAMES = 6, 12
 
 @dataclass(frozen=True)
 class LogAxis:
-    """Whole decades around values."""
+    """A logarithmic axis, from one power of ten to another."""
 
-    low: int
-    high: int
+    low: float
+    high: float
 
     @classmethod
     def around(cls, values: Sequence[float]) -> LogAxis:
-        """From the decade below the least to the one above the greatest."""
-        low, high = math.floor(math.log10(min(values))), math.ceil(math.log10(max(values)))
-        return cls(low, max(high, low + 1))
+        """With some room around the values, and a decade at least."""
+        low, high = math.log10(min(values)), math.log10(max(values))
+        room = max(ROOM * (high - low), (1 - high + low) / 2)
+        return cls(low - room, high + room)
 
     def at(self, value: float) -> float:
         """Where a value is, in per cent of the axis."""
         return 100 * (math.log10(value) - self.low) / (self.high - self.low)
 
     def ticks(self, unit: str) -> Iterator[tuple[float, str]]:
-        """(place in per cent, label) of each decade, or of some where there are many."""
-        for decade in range(self.low, self.high + 1, -(-(self.high - self.low) // 6)):
-            value = 10.0 ** decade
-            yield self.at(value), si(value, unit, zeros=False) if unit else f"{value:,.9g}"
+        """(place in per cent, label) of decades; of some where there are many, of 2 and 5 times them where there are few."""
+        decades = range(math.ceil(self.low), math.floor(self.high) + 1)
+        step = -(-len(decades) // 6) or 1
+        for decade in range(math.floor(self.low), math.floor(self.high) + 1):
+            for factor in (1, 2, 5) if len(decades) < 3 else (1,):
+                value = factor * 10.0 ** decade
+                if 0 <= self.at(value) <= 100 and decade % step == 0:
+                    yield self.at(value), si(value, unit, zeros=False) if unit else f"{value:,.9g}"
 
 
 @dataclass(frozen=True)
@@ -118,9 +125,9 @@ def roofline(report: SystemReport, colours: dict[str, str]) -> Roofline:
     numbered = [(number, layer) for number, layer in enumerate(report.layers, 1) if layer.macs and layer.cycles]
     placed = [(number, layer, layer.macs_per_dram_byte, layer.macs / layer.cycles * report.clock_mhz * 1e6)
               for number, layer in numbered if math.isfinite(layer.macs_per_dram_byte)]
-    x_axis = LogAxis.around([ridge / 10, ridge * 10, *(x for _, _, x, _ in placed)])
-    y_axis = LogAxis.around([peak / 100, peak * 1.01, *(y for _, _, _, y in placed)])
-    start = max(10.0 ** x_axis.low, 10.0 ** y_axis.low / bandwidth)  # where the slope enters: at the left, or from below
+    x_axis = LogAxis.around([ridge / 8, ridge * 8, *(x for _, _, x, _ in placed)])
+    y_axis = LogAxis.around([peak / 50, peak, *(y for _, _, _, y in placed)])
+    start = 10.0 ** max(x_axis.low, y_axis.low - math.log10(bandwidth))  # where the slope enters: at the left, or from below
     level = 100 - y_axis.at(peak)
     corners = (x_axis.at(start), 100 - y_axis.at(start * bandwidth)), (x_axis.at(ridge), level), (100.0, level)
     roofs = tuple(Line(pc(x1), pc(y1), pc(x2), pc(y2), name)
@@ -195,9 +202,9 @@ def _labelled(spots: Sequence[_Spot], circles: Sequence[Circle], roof: Sequence[
              for size in (WIDE, NARROW)}
     for spot, circle in zip(spots, circles, strict=True):
         width, beside = LETTER_WIDTH * len(circle.label), float(circle.radius) + GAP
+        lefts = {"middle": -width / 2, "start": 0.0, "end": -width}  # above and below it
         places = [_Place("start", beside, 4.0, beside, width), _Place("end", -beside, 4.0, -beside - width, width),
-                  *(_Place(anchor, 0.0, dy, left, width) for anchor, left in (("middle", -width / 2), ("start", 0.0), ("end", -width))
-                    for dy in (-beside - 1, beside + 9))]
+                  *(_Place(anchor, 0.0, dy, left, width) for anchor, left in lefts.items() for dy in (-beside - 1, beside + 9))]
         wide = [place for place in places if _free(place.box(spot, WIDE), WIDE, taken[WIDE])]
         both = [place for place in wide if _free(place.box(spot, NARROW), NARROW, taken[NARROW])]
         if wide:

@@ -125,7 +125,8 @@ class Complexity:
 
     def total(self, figure: str) -> float:
         """The sum of one of a layer's figures."""
-        return float(sum(getattr(layer, figure) for layer in self.layers))
+        total: float = sum(getattr(layer, figure) for layer in self.layers)  # whole where the figures are
+        return total
 
     @property
     def compulsory_bytes(self) -> float:

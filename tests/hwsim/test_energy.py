@@ -42,7 +42,7 @@ def test_every_figure_names_its_source_and_how_sure_it_is() -> None:
     (Action("sram_write", 64, bytes=128 << 10), 21.1631), (Action("sram_leakage", 64, bytes=128 << 10), 79.92409),  # that of 128 bits, which leaks less
 
     (Action("dram_read", 1, kind="LPDDR4"), 8), (Action("dram_write", 64, kind="DDR3"), 4480), (Action("register_read", 32, bytes=256), 1),
-    (Action("leading_nonzero_node"), 0.02875),
+    (Action("leading_nonzero_node"), 0.02875), (Action("leading_nonzero_node", 4), 0.02875),
     # between the listed widths: sums linear in bits, products in the product of the widths; outside in proportion
     (Action("int_add", 24), 0.075), (Action("int_add", 4), 0.015), (Action("int_add", 64), 0.2),
     (Action("int_multiply", 16, 16), 0.2 + 2.9 * (256 - 64) / (1024 - 64)), (Action("int_multiply", 16), 0.78),
@@ -216,7 +216,7 @@ def test_relative_costs_have_no_floats() -> None:
 
 
 def test_no_such_table(tmp_path: Path) -> None:
-    with pytest.raises(EnergyError, match="^there is no energy table 46nm; did you mean [46]5nm\\? \\(a file's name ends with .csv\\)$"):
+    with pytest.raises(EnergyError, match="^there is no energy table '46nm'; did you mean [46]5nm\\? \\(a file's name ends with .csv\\)$"):
         energy_table("46nm")
     with pytest.raises(EnergyError, match="x.csv cannot be read: No such file or directory$"):
         energy_table(tmp_path / "x.csv")
@@ -251,6 +251,12 @@ def test_own_rows_over_a_base(tmp_path: Path) -> None:
     assert sram.action_pj(Action("sram_write", 64, bytes=8192)) == pytest.approx(7.87807)
 
 
+def test_spreadsheets_marks_and_line_ends_do_not_matter(tmp_path: Path) -> None:
+    path = tmp_path / "mine.csv"
+    path.write_bytes(("\ufeff" + MINE.replace("\n", "\r\n")).encode())
+    assert energy_table(path).action_pj(Action("int_multiply", 8, 8)) == pytest.approx(0.07)
+
+
 def test_a_base_may_be_a_file_beside_it(tmp_path: Path) -> None:
     (tmp_path / "base.csv").write_text(MINE)
     table = energy_table(write(tmp_path, 'name = "two"\nnode_nm = 28\nvolts = 0.9\nunit = "pJ"\nbase = "base.csv"\n'))
@@ -270,12 +276,14 @@ def test_a_base_may_be_a_file_beside_it(tmp_path: Path) -> None:
     ("node_nm = 28", 'node_nm = "28nm"', ":2: node_nm is '28nm'; give a number above 0$"),
     ("node_nm = 28", "node_nm = 28 nm", ":2: the header, before the row that begins with action, is not TOML: "),
     ("node_nm = 28", "node_nm = 3", ": 3 nm is outside the fits that scale energy; choose 7 to 130 nm$"),
-    ('base = "45nm"', 'base = "44nm"', ": there is no energy table 44nm; did you mean 45nm\\?"),
+    ('base = "45nm"', 'base = "44nm"', ": there is no energy table '44nm'; did you mean 45nm\\?"),
     ('base = "45nm"', 'sram = "45"', ":5: sram is '45'; give node and cell, for example \"45nm itrs-hp\"$"),
     ('base = "45nm"', 'sram = "44nm itrs-hp"', ": no SRAM of 44nm itrs-hp was measured; there is 22nm itrs-hp, "),
     ("70,m,here", "-70,m,here", ":8: the energy of int_multiply is '-70'; give a number that is not negative$"),
     ("70,m,here", "nan,m,here", ":8: the energy of int_multiply is 'nan'"),
     ("70,m,here", "inf,m,here", ":8: the energy of int_multiply is 'inf'"),
+    ("70,m,here", "7_0,m,here", ":8: the energy of int_multiply is '7_0'"),
+    ("unit =", "[more]\nunit =", ":4: the key more is unknown; "),
     ("70,m,here", ",m,here", ":8: the energy of int_multiply is ''"),
     ("70,m,here", "70,x,here", ":8: sure is 'x'; choose one of s \\(read in its source\\), "),
     ("70,m,here", "70,m,here,there", ":8: the row has 9 cells, but there are 8 columns; put texts with commas in quotes$"),
