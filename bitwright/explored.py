@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 
 from hwsim.devices import DEVICES
+from hwsim.proposals import evenly
 from hwsim.search import Point, SearchResult
+from hwsim.sweep import Row
 
 from .shell import InputError
 from .show import _table
 
 #: Kinds of pictures that are drawn.
 PICTURES = (".svg", ".png", ".pdf")
+#: Rows of a front's table.
+MOST_SHOWN = 16
 
 
 def front(result: SearchResult, console: Console) -> None:
@@ -30,7 +35,7 @@ def front(result: SearchResult, console: Console) -> None:
         used = [text for count, most in ((taken.luts, room.luts), (taken.brams, room.brams), (taken.dsps, room.dsps))
                 for text in (f"{count:,}", f"{count / most:.0%}" if most else "")]
         shown.add_row("*" if point is result.best else "", f"{point.fps:,.0f}", f"{point.initiation_interval_cycles:,}",
-                      "" if math.isinf(point.latency_us) else f"{point.latency_us:,.2f} us", _energy(point), *used,
+                      "" if math.isinf(point.latency_us) else f"{point.latency_us:,.2f} us", energy(point.energy_pj), *used,
                       point.checked, style="bold" if point is result.best else None)
     console.print(shown)
     if len(result.front) > 2:
@@ -38,9 +43,46 @@ def front(result: SearchResult, console: Console) -> None:
                                  min(console.width, 110)), markup=False, highlight=False)
 
 
-def _energy(point: Point) -> str:
-    nj = point.energy_pj / 1e3
-    return f"{nj / 1e3:,.2f} uJ" if nj >= 1e3 else f"{nj:,.3g} nJ"
+def sweep(network: str, rows: Sequence[Row], best: Mapping[str, Row], front: Sequence[Row], axes: Sequence[str],
+          console: Console) -> None:
+    """What a sweep found for a network: the best points, and the front."""
+    if not best:
+        console.print(f"{network}: none of {len(rows):,} points is valid", markup=False, highlight=False)
+        return
+    told = [*(name for name in ("machine", "batch", "algorithm") if len({row[name] for row in rows}) > 1), *axes]
+    measures = ("frames/s", "energy", "DRAM", "used", "<bound")
+    shown = _table(f"{network}: the best of {len(rows):,} points", "<", *told, *measures)
+    for name, row in best.items():
+        shown.add_row(name, *(_cell(row.get(key, "")) for key in told), *_measures(row))
+    console.print(shown)
+    spread = evenly(front, MOST_SHOWN, [math.log(float(row["frames_per_second"])) for row in front])
+    some = f"; {len(spread)} of them" if len(spread) < len(front) else ""
+    shown = _table(f"{network}: {len(front):,} points that no other is better than in frames a second, energy, array, SRAM, clock "
+                   f"and DRAM{some}", *told, *measures)
+    for row in spread:
+        shown.add_row(*(_cell(row.get(key, "")) for key in told), *_measures(row))
+    console.print(shown)
+    if len(front) > 2:
+        console.print(ascii_plot([(float(row["frames_per_second"]), float(row["energy_uj_per_frame"])) for row in front],
+                                 "frames/s", "uJ a frame", min(console.width, 110)), markup=False, highlight=False)
+
+
+def _cell(text: str) -> str:
+    """A value in a table: floats short."""
+    return f"{float(text):.4g}" if "." in text and text.replace(".", "", 1).isdecimal() else escape(text)
+
+
+def _measures(row: Row) -> tuple[str, ...]:
+    return (f"{float(row['frames_per_second']):,.4g}", energy(float(row["energy_uj_per_frame"]) * 1e6),
+            f"{float(row['dram_bytes_per_frame']) / 1e6:,.2f} MB", f"{float(row['utilisation']):.0%}", row["bound"])
+
+
+def energy(pj: float) -> str:
+    """An energy for people."""
+    for unit, size in (("mJ", 1e9), ("uJ", 1e6)):
+        if pj >= size:
+            return f"{pj / size:,.3g} {unit}"
+    return f"{pj / 1e3:,.3g} nJ"
 
 
 def ascii_plot(points: Sequence[tuple[float, float]], across: str, up: str, width: int, height: int = 12) -> str:

@@ -14,8 +14,9 @@ from hwsim.energy import EnergyTable
 from hwsim.systems.actions import Action
 from hwsim.systems.machine import Machine
 from hwsim.systems.row_stationary import Chip, Mapping, best_mapping, counts, run_layer, shape_of
+from hwsim.systems.run import simulate
 from hwsim.systems.topologies import topology
-from hwsim.systems.work import Work
+from hwsim.systems.work import Work, Workload
 from intir import IntType
 
 HERE: Final = Path(__file__).parent
@@ -105,6 +106,12 @@ def modelled(work: Work, machine: Machine, batch: int, mapping: Mapping, tables:
                     tuple(sum(table.price(actions).values()) * 1e-9 / seconds for table in tables), mapping)
 
 
+def total_ms(work: Work, machine: Machine, batch: int) -> float:
+    """With loading and storing, as `simulate` has it for a layer of its own, with our search's mapping."""
+    alone = replace(work, inputs=("",), operations={})
+    return simulate(Workload(work.name, (alone,), alone.reads[0]), machine, batch=batch).seconds * 1e3
+
+
 def compare(network: str, machine: Machine, tables: list[EnergyTable], *,
             free: bool = False) -> tuple[Table, list[tuple[Measured, Modelled]]]:
     """Side by side: the chip's figure, ours, the ratio.
@@ -119,19 +126,22 @@ def compare(network: str, machine: Machine, tables: list[EnergyTable], *,
         Whether to take the mapping that our search likes best.
     """
     batch, chip = NETWORKS[network], Chip.of(machine)
-    pairs = []
+    pairs, totals = [], []
     for row, work in works(network):
         assert work.product is not None
         mapping = best_mapping(shape_of(work.product, batch, chip), chip) if free else mapping_of(network, row, work, chip)
         assert mapping is not None
         pairs.append((row, modelled(work, machine, batch, mapping, tables)))
+        totals.append(total_ms(work, machine, batch) if free else 0.0)
     how = "the chip's mapping" if network == "alexnet" else "as many channels a pass as the chip"
     table = Table(title=f"Eyeriss, {network}, batch {batch}: measured / ours (ratio); {'our mapping' if free else how}")
     powers = [f"power mW,\n{one.name}" for one in tables]
-    for heading in ("layer", "elements", "processing ms", "buffer MB", "DRAM MB", *powers, "mapping"):
+    total_heading = ["total ms"] if free else []
+    for heading in ("layer", "elements", *total_heading, "processing ms", "buffer MB", "DRAM MB", *powers, "mapping"):
         table.add_column(heading, justify="left" if heading in ("layer", "mapping") else "right")
-    for row, ours in pairs:
-        table.add_row(row.layer, f"{row.elements} / {ours.elements}", _beside(row.processing_ms, ours.processing_ms),
+    for (row, ours), total in zip(pairs, totals, strict=True):
+        table.add_row(row.layer, f"{row.elements} / {ours.elements}", *([_beside(row.total_ms, total)] if free else []),
+                      _beside(row.processing_ms, ours.processing_ms),
                       _beside(row.buffer_mb, ours.buffer_mb), _beside(row.dram_mb, ours.dram_mb),
                       *(_beside(row.power_mw, power) for power in ours.power_mw), str(ours.mapping))
     table.add_section()
@@ -139,7 +149,8 @@ def compare(network: str, machine: Machine, tables: list[EnergyTable], *,
             for side in zip(*pairs, strict=True)]
     power = sum(row.power_mw * row.processing_ms for row, _ in pairs) / both[0][0]
     mean = [sum(ours.power_mw[at] * ours.processing_ms for _, ours in pairs) / both[1][0] for at in range(len(tables))]
-    table.add_row("all", "", *(_beside(chip_total, our_total) for chip_total, our_total in zip(*both, strict=True)),
+    summed = [_beside(sum(row.total_ms for row, _ in pairs), sum(totals))] if free else []
+    table.add_row("all", "", *summed, *(_beside(chip_total, our_total) for chip_total, our_total in zip(*both, strict=True)),
                   *(_beside(power, one) for one in mean), "")
     return table, pairs
 

@@ -1,17 +1,18 @@
-"""Commands that explore: search."""
+"""Commands that explore: search, sweep."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
+import tomllib
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from .. import explored, show
-from ..shell import InputError, Json, NetworkFile, err, out, save_bytes, user_errors
+from ..shell import InputError, Json, NetworkFile, err, out, progress_bar, save_bytes, user_errors
 
 
 @user_errors
@@ -66,3 +67,80 @@ def search(
     for path in (output, pareto, plot):
         if path is not None:
             out.print(f"wrote {path}", markup=False)
+
+
+@user_errors
+def sweep(
+    spec_file: Annotated[Path | None, typer.Argument(metavar="SPEC.toml", help="What to sweep; options add to it.")] = None,
+    network: Annotated[list[str] | None, typer.Option(
+        "--network", help="A topology's name, a .csv table of shapes, or a lowered .intir; may be given again.")] = None,
+    machine: Annotated[list[str] | None, typer.Option("--machine", help="A machine's name or file; may be given again.")] = None,
+    set_: Annotated[list[str] | None, typer.Option(
+        "--set", metavar="KEY=VALUES", help="Values of a key of the machines: 16,32,64 or FROM:TO:STEPS[:log].")] = None,
+    batch: Annotated[str | None, typer.Option("--batch", metavar="1,8", help="Frames that each layer computes together.")] = None,
+    algorithm: Annotated[list[str] | None, typer.Option(
+        "--algorithm", help="best, direct, im2col, winograd or fft; may be given again.")] = None,
+    random: Annotated[int | None, typer.Option("--random", min=0, metavar="N", help="Draw N points instead of the grid.")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", min=0, help="Of the points that are drawn.")] = None,
+    output: Annotated[Path | None, typer.Option(
+        "-o", "--output", metavar="RESULTS.csv", help="Keep results here; the same command goes on after a kill.")] = None,
+    jobs: Annotated[int | None, typer.Option("--jobs", min=1, max=1024, help="Processes [default: as many as cores].")] = None,
+    scheduler: Annotated[str, typer.Option("--scheduler", metavar="local|dask|ray", help="Where points are computed.")] = "local",
+    address: Annotated[str | None, typer.Option(
+        "--address", help="Of a Dask scheduler or a Ray head [default: a cluster on this machine].")] = None,
+    json_: Json = False,
+) -> None:
+    """Simulate thousands of machines: a grid of their keys, or points drawn from it; what is done is kept, whatever happens.
+
+    Example: bitwright sweep --network resnet18 --machine edge_npu_int8 --set array.rows=16,32,64 -o results.csv
+    """
+    from hwsim.sweep import best, front
+    from hwsim.sweep import sweep as run
+    from hwsim.sweep_spec import axis_of, joined, load_spec, spec_of
+
+    axes = [axis_of(key, values, f"--set {key}") for key, values in (_axis(text) for text in set_ or [])]
+    given = spec_of({name: value for name, value in (("networks", network), ("machines", machine), ("batch", _counts(batch)),
+                                                     ("algorithm", algorithm)) if value}, "the command line")
+    spec = joined(load_spec(spec_file) if spec_file else given, axes, networks=given.networks, machines=given.machines,
+                  batch=given.batch if batch else (), algorithm=given.algorithm if algorithm else (), random=random, seed=seed)
+    with progress_bar() as bar:
+        task = bar.add_task("simulating", total=None)
+        rows = run(spec, output, scheduler=scheduler, jobs=jobs, address=address,
+                   progress=lambda done, total: bar.update(task, completed=done, total=total))
+    networks = {name: [row for row in rows if row["network"] == name] for name in spec.networks}
+    errors = [row for row in rows if "error" in row]
+    if json_:
+        print(json.dumps({"points": len(rows), "errors": len(errors), "fingerprint": spec.fingerprint,
+                          "best": {name: best(some) for name, some in networks.items()},
+                          "front": {name: front(some) for name, some in networks.items()}}, indent=1))
+        return
+    for name, some in networks.items():
+        explored.sweep(name, some, best(some), front(some), [axis.key for axis in spec.axes], out)
+    if errors:
+        out.print(f"{len(errors):,} of {len(rows):,} points are invalid; the first: {errors[0]['error']}", markup=False,
+                  highlight=False)
+    if output is not None:
+        out.print(f"wrote {output}", markup=False)
+
+
+def _axis(text: str) -> tuple[str, object]:
+    """``KEY=1,2,3`` or ``KEY=FROM:TO:STEPS[:log]``.  Raises InputError."""
+    key, equals, values = text.partition("=")
+    if not equals or not key.strip() or not values.strip():
+        raise InputError(f"--set is '{text[:80]}'; write KEY=VALUES, for example array.rows=16,32,64 or clock_mhz=100:1000:10:log")
+    parts = [_value(part) for part in values.split(":")]
+    if 2 <= len(parts) <= 4 and all(isinstance(part, (int, float)) for part in parts[:2]):
+        return key.strip(), dict(zip(("from", "to", "steps", "scale"), parts, strict=False))
+    return key.strip(), [_value(part) for part in values.split(",")]
+
+
+def _value(text: str) -> object:
+    """As TOML has it; what is none is a text."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except (ValueError, RecursionError):
+        return text.strip()
+
+
+def _counts(text: str | None) -> list[object] | None:
+    return None if text is None else [_value(part) for part in text.split(",")]

@@ -201,13 +201,13 @@ class Gemm(Engine):
 
     @property
     def logic_luts(self) -> int:
-        kept = self.kept_type.bits
+        kept, bits = self.kept_type.bits, self.x_type.bits + self.w_type.bits
         if self.is_binary:
-            element = self.products.popcount().luts + 2 * kept
+            element = self.products.popcount().luts + kept
+        elif bits > LOGIC_PRODUCT_BITS and self.lanes == 1:
+            element = 0  # a DSP multiplies and adds
         else:
-            wide = self.x_type.bits + self.w_type.bits > LOGIC_PRODUCT_BITS
-            element = self.lanes * (0 if wide else product_luts(self.x_type, self.w_type)) + 2 * kept \
-                + (self.lanes - 1) * (self.x_type.bits + self.w_type.bits)
+            element = self.lanes * product_luts(self.x_type, self.w_type) + (self.lanes - 1) * bits + kept
         choice = self.columns * kept * ((self.rows + 2) // 4)
-        skew = self.lanes * ((self.rows - 1) * self.x_type.bits + (self.columns - 1) * self.w_type.bits)  # shift registers
-        return self.rows * self.columns * element + choice + skew + 2 * self.command_bits + 100
+        skew = self.lanes * ((self.rows - 1) * self.x_type.bits + (self.columns - 1) * self.w_type.bits) * 3 // 4  # shift registers
+        return self.rows * self.columns * element + choice + skew + 4 * self.command_bits + 200

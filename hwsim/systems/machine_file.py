@@ -7,7 +7,6 @@ docs/machines.md explains them, and `hwsim/data/machines` has the library.
 
 from __future__ import annotations
 
-import copy
 import re
 import tomllib
 from collections.abc import Mapping
@@ -28,8 +27,13 @@ ONLY_FOR = {"dataflow": ("systolic", "popcount"), "device": ("dataflow",), "over
 
 def machine_names() -> list[str]:
     """Names of the machines in `hwsim/data/machines`."""
-    return sorted(file.name.removesuffix(".toml") for file in (files("hwsim") / "data" / "machines").iterdir()
-                  if file.name.endswith(".toml"))
+    return list(_names())
+
+
+@cache
+def _names() -> tuple[str, ...]:
+    return tuple(sorted(file.name.removesuffix(".toml") for file in (files("hwsim") / "data" / "machines").iterdir()
+                        if file.name.endswith(".toml")))
 
 
 def machine_text(name: str) -> str:
@@ -90,12 +94,10 @@ def parse_machine(text: str, name: str = "machine", where: str = "machine",
     """
     data, lines = _parsed(text, where)
     source = Source(where, lines)
+    _check_tables(data, source)
     if overrides:
         data, source = _overridden(data, source, overrides)
     tables = {key: data[key] for key in TABLES if key in data}
-    for key, table in tables.items():
-        if not isinstance(table, dict):
-            raise source.error((key,), f"{key} is {table!r}; write a table [{key}]")
     machine = Checked(source, (), {**MACHINE_KEYS, **dict.fromkeys(TABLES, Key("text", ""))}, data)
     array = _array(Checked(source, ("array",), ARRAY_KEYS, tables.get("array", {})))
     srams = tuple(_sram(source, key, table) for key, table in tables.get("sram", {}).items())
@@ -112,6 +114,17 @@ def parse_machine(text: str, name: str = "machine", where: str = "machine",
         machine.need("clock_mhz"), array, srams, _dram(Checked(source, ("dram",), DRAM_KEYS, tables.get("dram", {}))),
         machine.get("register_bytes", Machine.register_bytes), machine.get("vector_lanes", Machine.vector_lanes), energy,
         algorithms)
+
+
+def _check_tables(data: Mapping[str, Any], source: Source) -> None:
+    """Raise MachineError unless what must be a table is one."""
+    for key in TABLES:
+        if not isinstance(data.get(key, {}), dict):
+            raise source.error((key,), f"{key} is {str(data[key])[:60]}; write a table [{key}]")
+    for name, table in data.get("sram", {}).items():
+        if not isinstance(table, dict):
+            raise source.error(("sram", name), f"{name} stands in [sram] itself; give each memory a table of its own, as "
+                               "[sram.buffer]")
 
 
 @lru_cache(maxsize=256)
@@ -150,7 +163,7 @@ def _split(key: str) -> tuple[str, ...]:
 
 
 def _overridden(data: dict[str, Any], source: Source, overrides: Mapping[str, object]) -> tuple[dict[str, Any], Source]:
-    data = copy.deepcopy(data)
+    data = _copied(data)
     paths = {tuple(key.split(".")): value for key, value in overrides.items()}
     source = Source(source.where, source.lines, frozenset(paths))
     for path in paths:
@@ -170,6 +183,11 @@ def _overridden(data: dict[str, Any], source: Source, overrides: Mapping[str, ob
             table.pop("gb_per_s", None)
         table[name] = value
     return data, source
+
+
+def _copied(data: dict[str, Any]) -> dict[str, Any]:
+    """New tables of the same values."""
+    return {key: _copied(value) if isinstance(value, dict) else value for key, value in data.items()}
 
 
 def _check_path(data: dict[str, Any], source: Source, path: tuple[str, ...]) -> None:
@@ -218,9 +236,7 @@ def _array(given: Checked) -> Array:
     return array
 
 
-def _sram(source: Source, name: str, table: Any) -> Sram:
-    if not isinstance(table, dict):
-        raise source.error(("sram", name), f"{name} stands in [sram] itself; give each memory a table of its own, as [sram.buffer]")
+def _sram(source: Source, name: str, table: dict[str, Any]) -> Sram:
     given = Checked(source, ("sram", name), SRAM_KEYS, table)
     sizes = [unit for unit in SIZES if unit in table]
     if len(sizes) != 1:

@@ -21,6 +21,10 @@ class RunError(BitwrightError):
     """A machine cannot compute a network."""
 
 
+class TileError(RunError):
+    """No tile of a layer fits a machine's memories."""
+
+
 @dataclass(frozen=True)
 class Memory:
     """A machine's memories as a run uses them.

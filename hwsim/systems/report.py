@@ -123,6 +123,8 @@ class SystemReport:
         How memory was modelled, in a sentence.
     notes : tuple of str
         What a reader must know: passes of wide operands, a layer that had to be approximated.
+    pipelined_cycles : int
+        Of all frames where the layers run at the same time, each over the whole run; 0 where they run one after the other.
     """
 
     network: str
@@ -135,11 +137,12 @@ class SystemReport:
     layers: tuple[LayerReport, ...]
     memory_model: str
     notes: tuple[str, ...] = ()
+    pipelined_cycles: int = 0
 
     @property
     def cycles(self) -> int:
         """Of all frames."""
-        return sum(layer.cycles for layer in self.layers)
+        return self.pipelined_cycles or sum(layer.cycles for layer in self.layers)
 
     @property
     def macs(self) -> int:

@@ -6,12 +6,13 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from hwsim.energy import EnergyTable, energy_table
+from intir import IntType
 
 from . import eie_array, row_stationary
 from .convolution import ways
 from .layer import Context, array_layer, tiled_layer, vector_layer
-from .machine import ALGORITHMS, Machine
-from .memory import Memory, RunError, resident
+from .machine import ALGORITHMS, Array, Machine
+from .memory import Memory, RunError, TileError, resident
 from .report import LayerReport, SystemReport
 from .work import Work, Workload
 
@@ -53,20 +54,23 @@ def simulate(workload: Workload, machine: Machine, *, batch: int = 1, algorithm:
     memory = Memory(machine)
     table = table if table is not None else energy_table(machine.energy)
     algorithms = _algorithms(workload, machine, algorithm)
-    here, used = resident(workload.works, memory, batch)
-    weights_here = machine.array.kind == "eie" and eie_array.all_on_chip(workload.works, machine)
+    works = workload.works
+    if machine.array.arithmetic == "float":
+        works = tuple(_as_floats(work, machine.array) for work in works)
+    here, used = resident(works, memory, batch)
+    weights_here = machine.array.kind == "eie" and eie_array.all_on_chip(works, machine)
     notes = ["all compressed weights are on chip before the run begins"] if weights_here else []
     done: dict[object, tuple[LayerReport, tuple[str, ...]]] = {}
     layers: list[LayerReport] = []
     start = 0
-    for position, work in enumerate(workload.works):
+    for position, work in enumerate(works):
         context = Context(memory, table, batch, tuple(name in here[position] for name in work.inputs),
                           work.name in here[position], used[position], weights_here)
         key = (_key(work), context.inputs_here, context.output_here, context.resident_bytes)
         if key not in done:
             done[key] = _layer(work, context, algorithms)
         layer, said = done[key]
-        layers.append(replace(layer, name=work.name, start_cycle=start))
+        layers.append(replace(layer, name=work.name, arithmetic=workload.works[position].arithmetic, start_cycle=start))
         notes += [note.replace(layer.name, work.name, 1) for note in said]
         start += layer.cycles
     return SystemReport(workload.name, machine.name, batch, machine.clock_mhz, machine.array.peak_macs, machine.dram.gb_per_s,
@@ -87,9 +91,27 @@ def _layer(work: Work, context: Context, algorithms: tuple[str, ...]) -> tuple[L
     if not found:
         found, _ = ways(work, machine.array, ("direct",))
         notes = [f"{note}; computed directly" for note in notes]
-    made = [(tiled_layer(work, context, way), way) for way in found]
+    made, small = [], []
+    for way in found:
+        try:
+            made.append((tiled_layer(work, context, way), way))
+        except TileError as error:
+            small.append(error)
+    if not made and not any(way.algorithm in ("direct", "gemm") for way in found):  # one that was asked for by name
+        way = ways(work, machine.array, ("direct",))[0][0]
+        made = [(tiled_layer(work, context, way), way)]
+        notes.append(f"{work.name}: no {found[0].algorithm}, its tiles do not fit; computed directly")
+    if not made:
+        raise small[0]
     layer, way = min(made, key=lambda one: (one[0].cycles, one[0].total_pj))
     return layer, (*notes, *way.notes)
+
+
+def _as_floats(work: Work, array: Array) -> Work:
+    """The same with operands stored as the array's floats."""
+    kinds = [IntType(-(2**(bits - 1)), 2**(bits - 1) - 1) for bits in (array.activation_bits, array.weight_bits)]
+    return replace(work, reads=tuple(replace(one, type=kinds[0]) for one in work.reads), output=replace(work.output, type=kinds[0]),
+                   weights=None if work.weights is None else replace(work.weights, type=kinds[1]))
 
 
 def _algorithms(workload: Workload, machine: Machine, algorithm: str | None) -> tuple[str, ...]:

@@ -63,6 +63,7 @@ def read_scalesim(text: str, name: str, where: str) -> Workload:
         while title in works:
             title += "'"  # their files repeat names
         product = _matrix(row) if columns is MATRICES else _convolution(row, cells[len(columns):])
+        row.check_macs(columns[-2], product.macs)
         works[title] = _work(title, row, product, cells[len(columns):])
     if not works:
         raise TableError(f"{where} has no layers; give one row for each")

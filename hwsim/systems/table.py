@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from intir import BIPOLAR, BitwrightError, GraphError, IntType, signed, unsigned
 
 #: No size in a table may be greater.
-MOST = 2**31
+MOST = 2**24
+#: Nor may a layer's multiply-accumulates: counts of cycles, bytes and bits then fit 64 bits.
+MOST_MACS = 2**46
 
 
 class TableError(BitwrightError):
@@ -81,7 +83,7 @@ class Row:
     def _whole(self, column: str, text: str, least: int) -> int:
         text = text.strip()
         if not re.fullmatch(r"-?[0-9]{1,12}", text) or not least <= int(text) <= MOST:
-            raise self.error(column, f"is no whole number from {least} to 2**31; mend it")
+            raise self.error(column, f"is no whole number from {least} to 2**24; mend it")
         return int(text)
 
     def real(self, column: str) -> float:
@@ -93,6 +95,11 @@ class Row:
         if not 0 < value < math.inf:
             raise self.error(column, "is no number above 0; mend it")
         return value
+
+    def check_macs(self, column: str, macs: int) -> None:
+        """Raise TableError for a layer that is absurdly large."""
+        if macs > MOST_MACS:
+            raise self.error(column, f"makes a layer of {macs:.3g} multiply-accumulates; mend a size, at most 2**46 are taken")
 
     def fraction(self, column: str) -> float:
         """A share from above 0 to 1; 1 where the cell is empty."""

@@ -23,7 +23,7 @@ import numpy as np
 
 from .arrays import MAPPED, Reads, skew, slices
 from .cuts import Job, cuts, whole_input
-from .memory import Memory, RunError
+from .memory import Memory, TileError
 from .steps import (
     ACTIVATIONS,
     DRAM,
@@ -110,14 +110,14 @@ def choose(job: Job, memory: Memory) -> Tiling:
 
     Raises
     ------
-    RunError
+    TileError
         If no tile fits.
     """
     found = [made for one in (job, *((_by_frame(job),) if job.batch > 1 else ())) if (made := _best(one, memory)) is not None]
     if not found:
         sizes = ", ".join(f"{one.name} {one.usable_bytes:,}" for one in memory.tiled)
-        raise RunError(f"machine {memory.machine.name}: not even a tile of one pixel and one filter of {job.name} fits its SRAMs "
-                       f"(bytes for tiles: {sizes}; activations that stay on chip take {job.resident_bytes:,.0f}); give them more")
+        raise TileError(f"machine {memory.machine.name}: not even a tile of one pixel and one filter of {job.name} fits its SRAMs "
+                        f"(bytes for tiles: {sizes}; activations that stay on chip take {job.resident_bytes:,.0f}); give them more")
     return min(found, key=lambda one: (one.cycles, one.total_dram_bytes))
 
 

@@ -14,7 +14,8 @@ from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
-from intir import IntType
+from intir import GraphError, IntType
+from intir.types import MAX_BITS
 
 from .scalesim_csv import is_scalesim, read_scalesim
 from .table import Row, TableError, nearest, rows_of
@@ -55,8 +56,13 @@ class _Layer:
 
 def topology_names() -> list[str]:
     """Names of the networks in `hwsim/data/topologies`."""
-    return sorted(file.name.removesuffix(".csv") for file in (files("hwsim") / "data" / "topologies").iterdir()
-                  if file.name.endswith(".csv"))
+    return list(_names())
+
+
+@cache
+def _names() -> tuple[str, ...]:
+    return tuple(sorted(file.name.removesuffix(".csv") for file in (files("hwsim") / "data" / "topologies").iterdir()
+                        if file.name.endswith(".csv")))
 
 
 def topology(name_or_path: str | Path) -> Workload:
@@ -103,6 +109,7 @@ def parse_topology(text: str, name: str = "topology", where: str = "topology") -
     shapes: dict[str, tuple[int, int, int]] = {}
     for row in rows_of(text, where, NEEDED, COLUMNS):
         layer = _layer(row, [one.name for one in layers])
+        row.check_macs("channels", layer.outputs * _terms(layer))
         shapes.setdefault(INPUT, layer.given)
         for number, read in enumerate(layer.reads):
             _check_shape(layer, read, shapes[read], first=number == 0)
@@ -193,7 +200,11 @@ def _sums(layer: _Layer) -> IntType:
     """What a layer's accumulators can reach with any weights of their type."""
     a, w = layer.activations, layer.weights or layer.activations
     corners = [x * y * _terms(layer) for x in (a.lo, a.hi) for y in (w.lo, w.hi)]
-    return IntType(min(corners), max(corners))
+    try:
+        return IntType(min(corners), max(corners))
+    except GraphError:
+        raise layer.row.error("weight_bits", f"and activations of {a.bits} bits make sums of more than {MAX_BITS} bits; narrow one "
+                              "of the two") from None
 
 
 def _work(layer: _Layer, types: dict[str, IntType], shapes: dict[str, tuple[int, int, int]], *, bias_only: bool) -> Work:

@@ -151,6 +151,10 @@ GOOD = "a,conv,8,8,3,3,1,1,,16,8,8,\n"
     ("Layer,M,N,K\nL0,1,2\n", "t, line 2 has 3 cells; a row of this SCALE-Sim file has layer, m, n, k"),
     ("Layer,M,N,K\nL0,1,x,2\n", "t, line 2: n 'x' is no whole number"),
     (SCALESIM.replace("11           ,11", "300,11"), "t, line 2: filter height '300' by 11 is larger than its input of 224 by 224"),
+    (HEADER + "a,conv,8,8,3,3,1,1,,16,32,32,\n", "t, line 2: weight_bits '32' and activations of 32 bits make sums of more than 62 bits"),
+    (HEADER + "a,conv,8,8,99999999,3,1,1,,16,8,8,\n", "t, line 2: channels '99999999' is no whole number from 1 to 2**24"),
+    (HEADER + "a,conv,8000000,8000000,3000000,3,1,1,,16,8,8,\n", "t, line 2: channels '3000000' makes a layer of 2.76e+22 multiply-accumulates"),
+    ("Layer,M,N,K\nL0,9999999,9999999,9999999\n", "t, line 2: n '9999999' makes a layer of 1e+21 multiply-accumulates"),
     (SCALESIM.replace("2:4", "5:4"), "t, line 5: sparsity 5:4 is no share"),
 ], ids=lambda text: text[-40:].strip().replace("\n", " "))
 def test_what_is_wrong_is_said(text: str, wanted: str) -> None:

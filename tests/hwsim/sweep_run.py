@@ -1,0 +1,37 @@
+"""A sweep in a process of its own, which tests kill: ``python sweep_run.py RESULTS.csv POINTS SCHEDULER DELAY``."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+
+import hwsim.sweep
+from hwsim.sweep_spec import SweepPoint, SweepSpec, axis_of
+
+DELAY_SECONDS = float(os.environ.get("SWEEP_DELAY", "0"))
+
+
+def spec_of(points: int) -> SweepSpec:
+    """lenet300 on arrays of many sizes; every seventh is invalid."""
+    rows = [10**9 if number % 7 == 3 else number + 1 for number in range(points)]
+    return SweepSpec(("lenet300",), ("edge_npu_int8",), axes=(axis_of("array.rows", rows, "test"),))
+
+
+def slow_points(spec: SweepSpec, numbers: list[int]) -> list[hwsim.sweep.Row]:
+    """As `run_points`, but each takes a while, and says by whom it was computed."""
+    def one(point: SweepPoint) -> hwsim.sweep.Row:
+        time.sleep(DELAY_SECONDS)
+        if log := os.environ.get("SWEEP_LOG"):
+            with Path(log).open("a") as file:
+                file.write(f"{point.index} {os.getpid()}\n")
+        return hwsim.sweep.run_point(point)
+
+    return [one(spec.point(number)) for number in numbers]
+
+
+if __name__ == "__main__":
+    hwsim.sweep.PARCEL = 2
+    hwsim.sweep.run_points = slow_points  # type: ignore[assignment]
+    hwsim.sweep.sweep(spec_of(int(sys.argv[2])), sys.argv[1], scheduler=sys.argv[3], jobs=2)
