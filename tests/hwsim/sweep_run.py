@@ -1,4 +1,4 @@
-"""A sweep in a process of its own, which tests kill: ``python sweep_run.py RESULTS.csv POINTS SCHEDULER DELAY``."""
+"""A sweep in a process of its own, which tests kill: ``python -m tests.hwsim.sweep_run RESULTS.csv POINTS SCHEDULER``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DELAY_SECONDS = float(os.environ.get("SWEEP_DELAY", "0"))
 
 def spec_of(points: int) -> SweepSpec:
     """lenet300 on arrays of many sizes; every seventh is invalid."""
-    rows = [10**9 if number % 7 == 3 else number + 1 for number in range(points)]
+    rows = [10**9 + number if number % 7 == 3 else number + 1 for number in range(points)]
     return SweepSpec(("lenet300",), ("edge_npu_int8",), axes=(axis_of("array.rows", rows, "test"),))
 
 
@@ -32,6 +32,8 @@ def slow_points(spec: SweepSpec, numbers: list[int]) -> list[hwsim.sweep.Row]:
 
 
 if __name__ == "__main__":
+    from tests.hwsim import sweep_run  # under its own name, other processes find it
+
     hwsim.sweep.PARCEL = 2
-    hwsim.sweep.run_points = slow_points  # type: ignore[assignment]
+    hwsim.sweep.run_points = sweep_run.slow_points  # type: ignore[assignment]
     hwsim.sweep.sweep(spec_of(int(sys.argv[2])), sys.argv[1], scheduler=sys.argv[3], jobs=2)

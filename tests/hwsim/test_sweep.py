@@ -24,7 +24,7 @@ from hwsim.systems.run import simulate
 from hwsim.systems.topologies import topology
 
 ROOT = Path(__file__).resolve().parents[2]
-RUN = Path(__file__).with_name("sweep_run.py")
+RUN = ("-m", "tests.hwsim.sweep_run")
 SPEC = SweepSpec(("lenet5", "lenet300"), ("edge_npu_int8",), (1, 4), axes=(
     axis_of("array.rows+array.columns", [8, 16], "t"), axis_of("clock_mhz", {"from": 100, "to": 400, "steps": 3, "scale": "log"}, "t")))
 
@@ -47,7 +47,7 @@ def test_a_row_is_what_the_simulator_says(tmp_path: Path) -> None:
         assert float(row["frames_per_second"]) == report.frames_per_second
         assert float(row["energy_uj_per_frame"]) * report.batch * 1e6 == pytest.approx(report.total_pj)
         assert float(row["dram_bytes_per_frame"]) * report.batch == pytest.approx(report.dram_bytes)
-    assert {row["clock_mhz"] for row in rows} == {"100", "200", "400"}
+    assert {row["clock_mhz"] for row in rows} == {"100.0", "200.0", "400.0"}
     kept = rows_of(tmp_path / "r.csv")
     assert [{name: cell for name, cell in row.items() if cell} for row in kept] == rows
     assert set(FOUND) <= set(kept[0])
@@ -122,7 +122,7 @@ def computed(tmp_path: Path) -> Counter[int]:
 def test_a_killed_sweep_goes_on(tmp_path: Path) -> None:
     """kill -9 of the whole group midway; then the same again: nothing is lost, no row is twice, and kept ones aren't computed again."""
     path, points = tmp_path / "r.csv", 40
-    command = [sys.executable, RUN, path, str(points), "local"]
+    command = [sys.executable, *RUN, path, str(points), "local"]
     first = subprocess.Popen(command, env=environment(tmp_path, 0.1), cwd=ROOT, start_new_session=True, stderr=subprocess.DEVNULL)
     while not path.exists() or len(path.read_bytes().splitlines()) < 12:
         assert first.poll() is None
@@ -141,7 +141,7 @@ def test_a_killed_sweep_goes_on(tmp_path: Path) -> None:
     assert set(again) | kept == set(range(points))
     assert max((before + again).values()) <= 2  # what was computed but not kept when the kill came, and nothing else
     fresh = tmp_path / "fresh.csv"
-    subprocess.run([sys.executable, RUN, fresh, str(points), "local"], env=environment(tmp_path, 0), cwd=ROOT, check=True)
+    subprocess.run([sys.executable, *RUN, fresh, str(points), "local"], env=environment(tmp_path, 0), cwd=ROOT, check=True)
     assert fresh.read_bytes() == path.read_bytes()
 
 
@@ -150,7 +150,7 @@ def test_a_killed_worker_costs_nothing(tmp_path: Path, scheduler: str) -> None:
     if scheduler != "local":
         pytest.importorskip({"dask": "distributed", "ray": "ray"}[scheduler], reason=f"{scheduler} is not installed")
     path, points = tmp_path / "r.csv", 40
-    process = subprocess.Popen([sys.executable, RUN, path, str(points), scheduler], env=environment(tmp_path, 0.1), cwd=ROOT,
+    process = subprocess.Popen([sys.executable, *RUN, path, str(points), scheduler], env=environment(tmp_path, 0.1), cwd=ROOT,
                                stderr=subprocess.DEVNULL)
     while not (tmp_path / "log").exists() or len((tmp_path / "log").read_text().splitlines()) < 9:
         assert process.poll() is None
@@ -161,14 +161,14 @@ def test_a_killed_worker_costs_nothing(tmp_path: Path, scheduler: str) -> None:
     assert process.wait(timeout=120) == 0
     rows = rows_of(path)
     assert [int(row["point"]) for row in rows] == list(range(points))
-    workers = {int(line.split()[1]) for line in (tmp_path / "log").read_text().splitlines()}
-    assert len(workers) >= 3  # two, and one in the place of the killed one
+    after = (tmp_path / "log").read_text().splitlines()
+    assert max(number for number, line in enumerate(after) if int(line.split()[1]) == victim) < len(after) - 10  # others went on
     assert {int(row["point"]) for row in rows if row["error"]} == set(range(3, points, 7))
 
 
 def test_two_sweeps_do_not_share_a_file(tmp_path: Path) -> None:
     path = tmp_path / "r.csv"
-    process = subprocess.Popen([sys.executable, RUN, path, "40", "local"], env=environment(tmp_path, 0.1), cwd=ROOT,
+    process = subprocess.Popen([sys.executable, *RUN, path, "40", "local"], env=environment(tmp_path, 0.1), cwd=ROOT,
                                start_new_session=True, stderr=subprocess.DEVNULL)
     while not path.exists() or not path.read_bytes():
         time.sleep(0.02)
@@ -236,7 +236,7 @@ def test_mistakes_in_a_spec_name_file_and_line(tmp_path: Path, old: str, new: st
 
 
 @pytest.mark.parametrize(("data", "said"), [
-    ({"axes": {"array.rosw": [1, 2]}}, "unknown key 'rosw'"),
+    ({"axes": {"array.rosw": [1, 2]}}, "there is no key 'rosw' in [array]; did you mean 'rows'?"),
     ({"axes": {"array.rows": [0, -1]}}, "array.rows"),
     ({"machines": ["edge_npu"]}, "there is no machine 'edge_npu'"),
     ({"networks": ["lenet6"]}, "there is no topology 'lenet6'; did you mean 'lenet5'?"),
