@@ -85,8 +85,8 @@ def sweep(console: Console, number: int, failures: list[str]) -> None:
     bound = BOUND_SECONDS * number / 10_000
     best = int(results[:, 0].argmin())
     rows, columns, kib, gb_per_s = wanted[best]
-    console.print(f"{number:,} machines, ResNet-18, {PROCESSES} processes: {seconds:.0f} s, {bound / seconds:.1f} times below "
-                  f"the bound of {bound:.0f} s; {most / 1e6:.0f} MB at most in a process, the bound is "
+    console.print(f"{number:,} machines, ResNet-18, {PROCESSES} processes: {seconds:.0f} s, {bound / seconds:.1f} times faster "
+                  f"than the bound of {bound:.0f} s; {most / 1e6:.0f} MB at most in a process, the bound is "
                   f"{BOUND_BYTES / PROCESSES / most:.1f} times that")
     # What it would take on two cores of its own.
     console.print(f"{spent / number * 1e3:.1f} ms of CPU a machine, {spent:.0f} s in all")
