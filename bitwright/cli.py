@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from .commands import design, explore, files, network, systems
+from .commands import design, explore, files, network, overlay, systems
 
 app = typer.Typer(
     help="Turn a quantized, binarized or pruned neural network into integer-only hardware, and prove it.\n\n"
@@ -16,7 +16,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]})
 
 for command in (network.lower, network.check, network.run, design.plan, design.sim, design.build, design.verify, files.export,
-                systems.machines, systems.complexity, explore.search, explore.sweep):
+                systems.machines, systems.complexity, explore.search, explore.sweep, overlay.overlay):
     app.command()(command)
 app.command("show")(files.show_)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks import environments
 from benchmarks.dataflow import peers
 from benchmarks.dataflow.exchange import PeerError, describe
 from benchmarks.dataflow.peer_networks import NETWORKS
@@ -70,13 +71,13 @@ def test_a_bench_that_went_wrong_gives_no_cycles(text: str, expected: list[int],
 
 
 def test_a_peer_that_does_not_install_gives_a_row_that_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(peers, "ENVIRONMENTS", tmp_path)
+    monkeypatch.setattr(environments, "ENVIRONMENTS", tmp_path)
 
     def fails(command: list[str], what: str, *_: object) -> str:
         raise PeerError(f"{what} failed: no such version")
 
-    monkeypatch.setattr(peers, "_run", fails)
-    monkeypatch.setattr(peers.venv, "create", lambda *_, **__: None)
+    monkeypatch.setattr(environments, "run_command", fails)
+    monkeypatch.setattr(environments.venv, "create", lambda *_, **__: None)
     row = peers.alkaid(NETWORKS["mlp_6bit"](), "mlp_6bit")
     assert row.note == "installing alkaid failed: no such version" and row.luts is None and row.cycles is None
     row = peers.nngen(NETWORKS["mlp_int8"](), "mlp_int8", 4)

@@ -70,8 +70,8 @@ UseRamulatorTrace = False
 def machine(side: int, dataflow: str) -> Machine:
     """An array with SCALE-Sim's buffers of 64 KB."""
     return Machine(f"{side} x {side}", "", "", 45, 500.0, Array("systolic", side, side, DATAFLOWS[dataflow]),
-                   tuple(Sram(what, 64 << 10, 8 * side, 2, (what,)) for what in ("activations", "weights"))
-                   + (Sram("sums", 64 << 10, 32 * side, 2, ("sums",)),), Dram("LPDDR4", 10.0), vector_lanes=side)
+                   tuple(Sram(what, 64 << 10, width * side, 2, (what,)) for what, width in
+                         (("activations", 8), ("weights", 8), ("sums", 32))), Dram("LPDDR4", 10.0), vector_lanes=side)
 
 
 def ours(work: Workload, side: int, dataflow: str) -> tuple[list[int], float]:
@@ -93,7 +93,8 @@ def theirs(python: Path, side: int, dataflow: str) -> tuple[list[int], float]:
         folder = Path(work)
         (folder / "scale.cfg").write_text(CONFIG.format(side=side, dataflow=dataflow))
         names = [line.split(",")[0] for line in TOPOLOGY.read_text().splitlines()[1:]]
-        (folder / "layout.csv").write_text("\n".join(["Layer name," + "x," * 20, *(name + "," + "1," * 20 for name in names)]) + "\n")
+        layout = ["Layer name," + "x," * 20, *(name + "," + "1," * 20 for name in names)]
+        (folder / "layout.csv").write_text("\n".join(layout) + "\n")
         script = Path(__file__).with_name("peer.py")
         said = run_command([python, script, folder / "scale.cfg", TOPOLOGY, folder / "layout.csv", folder],
                            f"SCALE-Sim on {side} x {side}, {dataflow}", folder)
@@ -146,16 +147,21 @@ def check_recorded(console: Console, failures: list[str]) -> None:
         console.print("skipped: SCALE-Sim's AlexNet and ResNet-18 layer by layer, for want of shared/reference/scalesim_layers.csv")
         return
     rows = list(csv.DictReader(path.read_text().splitlines()))
-    wrong = [row["layer"] for row in rows if int(row["cycles"]) + 1 != product_cycles(
-        Array("systolic", *map(int, row["array"].split("x")), DATAFLOWS[row["dataflow"]]), int(row["M"]), int(row["K"]), int(row["N"]))]
-    console.print(f"{len(rows) - len(wrong)} of {len(rows)} recorded layers of AlexNet and ResNet-18: ours is SCALE-Sim's count plus 1")
+    wrong = []
+    for row in rows:
+        array = Array("systolic", *map(int, row["array"].split("x")), DATAFLOWS[row["dataflow"]])
+        if product_cycles(array, int(row["M"]), int(row["K"]), int(row["N"])) != int(row["cycles"]) + 1:
+            wrong.append(row["layer"])
+    console.print(f"{len(rows) - len(wrong)} of {len(rows)} recorded layers of AlexNet and ResNet-18: ours is SCALE-Sim's count "
+                  "plus 1")
     if wrong:
         failures.append(f"recorded layers differ: {', '.join(wrong)}")
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Print the table; 1 if a bound is missed."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.scalesim", description="Our cycles and CPU time beside SCALE-Sim's.",
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.scalesim",
+                                     description="Our cycles and CPU time beside SCALE-Sim's.",
                                      epilog="example: python -m benchmarks.scalesim --no-run")
     parser.add_argument("--no-run", action="store_true", help="only check against recorded runs")
     options = parser.parse_args(arguments)

@@ -126,7 +126,7 @@ def build(
 
 @user_errors
 def verify(
-    bundle: Annotated[Path, typer.Argument(metavar="DIR", help="From `bitwright build` or `bitwright overlay`.")],
+    bundle: Annotated[Path, typer.Argument(metavar="DIR", help="Bundle of `bitwright build`, or of `bitwright overlay`.")],
     frames: Annotated[int | None, typer.Option("--frames", min=1, max=1_000_000,
                                                help="Frames in each of four stall patterns [default: up to 32].")] = None,
     x: Annotated[Path | None, typer.Option("--input", metavar="X.npy", help="Frames to run; random ones by default.")] = None,

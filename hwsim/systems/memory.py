@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 
 from intir import BitwrightError
 
@@ -72,17 +72,19 @@ class Memory:
         """Whether loading goes on behind computing: where activations and weights are double-buffered."""
         return all(self.holders[what].double_buffered for what in ("activations", "weights"))
 
-    @property
+    @cached_property
     def bytes_per_cycle(self) -> float:
         """Of DRAM."""
         return self.machine.dram.gb_per_s * 1e3 / self.machine.clock_mhz
 
-    @property
+    @cached_property
     def latency_cycles(self) -> float:
         """From a request to DRAM to its first word."""
         return self.machine.dram.latency_ns * self.machine.clock_mhz / 1e3
 
-    def sram_action(self, name: str, sram: Sram) -> Action:
+    @staticmethod
+    @cache
+    def sram_action(name: str, sram: Sram) -> Action:
         """A ``sram_read`` or ``sram_write`` of one word, or a nanosecond of ``sram_leakage``, of one bank's half."""
         return Action(name, bits=sram.width_bits, bytes=max(1, sram.usable_bytes // sram.banks))
 

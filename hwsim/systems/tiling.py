@@ -136,19 +136,23 @@ def _best(job: Job, memory: Memory) -> Tiling | None:
     rows = [table[row] for table, row in zip((tried.groups, tried.pixels, tried.filters, tried.terms), found[:4], strict=True)]
     order, kinds = ORDERS[found[4]], np.zeros((8, 9))
     cost = Cost(*evaluate(given, *rows, order, kinds))
-    total, array = int(cost.cycles), int(cost.array)
-    waits = _waits(cost, kinds.tolist(), memory)
-    moved: dict[tuple[str, str], float] = {}
-    for column, flow in FLOWS.items():
-        moved[flow] = moved.get(flow, 0.0) + float(kinds[:, NUMBER] @ kinds[:, column])
+    total, array, steps = int(cost.cycles), int(cost.array), kinds.tolist()
+    waits = _waits(cost, steps, memory)
+    moved = dict.fromkeys(FLOWS.values(), 0.0)
+    peak = 0.0
+    for number, step in enumerate(steps):
+        if step[NUMBER]:
+            size = 0.0
+            for column, flow in FLOWS.items():
+                moved[flow] += step[NUMBER] * step[column]
+                size += step[column]
+            if size and number < FIRST:
+                peak = max(peak, size / step[SPAN])
+    peak = max(peak, sum(moved.values()) / total)
     sram = {("activations", "read"): cost.sram_activations, ("weights", "read"): cost.sram_weights,
             ("sums", "write"): cost.sram_sums, ("sums", "read"): cost.sram_sums, ("outputs", "write"): given.output_bits}
     held = {"activations": cost.held_activations, "weights": cost.held_weights, "sums": cost.held_sums,
             "outputs": cost.held_outputs}
-    inside = kinds[:FIRST][kinds[:FIRST, NUMBER] > 0]
-    bytes_moved = inside[:, list(FLOWS)].sum(axis=1)
-    peak = max([sum(moved.values()) / total, *np.divide(bytes_moved, inside[:, SPAN], where=bytes_moved > 0,
-                                                        out=np.zeros_like(bytes_moved)).tolist()])
     return Tiling("".join("mnk"[loop] for loop in order[:3]), ("", "activations", "weights")[order[3]],
                   {name: int(row[TILE]) for name, row in zip("gmnk", rows, strict=True)}, int(cost.steps), total, array,
                   int(cost.fill), whole(waits, total - array), {flow: size for flow, size in moved.items() if size}, cost.rounds,
