@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -50,15 +51,16 @@ def sweep(network: str, rows: Sequence[Row], best: Mapping[str, Row], front: Seq
         console.print(f"{network}: none of {len(rows):,} points is valid", markup=False, highlight=False)
         return
     told = [*(name for name in ("machine", "batch", "algorithm") if len({row[name] for row in rows}) > 1), *axes]
-    measures = ("frames/s", "energy", "DRAM", "used", "<bound")
-    shown = _table(f"{network}: the best of {len(rows):,} points", "<", *told, *measures)
+    short = [re.sub(r"array\.|sram\.", "", key).replace(".", " ").replace("_", " ") for key in told]  # a header breaks at spaces
+    measures = ("frames/s", "uJ/frame", "DRAM MB", "used", "<bound")
+    shown = _table(f"{network}: the best of {len(rows):,} points", "<", *short, *measures)
     for name, row in best.items():
         shown.add_row(name, *(_cell(row.get(key, "")) for key in told), *_measures(row))
     console.print(shown)
     spread = evenly(front, MOST_SHOWN, [math.log(float(row["frames_per_second"])) for row in front])
     some = f"; {len(spread)} of them" if len(spread) < len(front) else ""
     shown = _table(f"{network}: {len(front):,} points that no other is better than in frames a second, energy, array, SRAM, clock "
-                   f"and DRAM{some}", *told, *measures)
+                   f"and DRAM{some}", *short, *measures)
     for row in spread:
         shown.add_row(*(_cell(row.get(key, "")) for key in told), *_measures(row))
     console.print(shown)
@@ -73,8 +75,8 @@ def _cell(text: str) -> str:
 
 
 def _measures(row: Row) -> tuple[str, ...]:
-    return (f"{float(row['frames_per_second']):,.4g}", energy(float(row["energy_uj_per_frame"]) * 1e6),
-            f"{float(row['dram_bytes_per_frame']) / 1e6:,.2f} MB", f"{float(row['utilisation']):.0%}", row["bound"])
+    return (f"{float(row['frames_per_second']):,.4g}", f"{float(row['energy_uj_per_frame']):,.4g}",
+            f"{float(row['dram_bytes_per_frame']) / 1e6:,.2f}", f"{float(row['utilisation']):.0%}", row["bound"])
 
 
 def energy(pj: float) -> str:

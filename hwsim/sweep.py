@@ -252,7 +252,7 @@ def best(rows: Sequence[Row]) -> dict[str, Row]:
     good = [row for row in rows if "error" not in row]
     measures: dict[str, Callable[[Row], float]] = {
         "fastest": lambda row: -float(row["frames_per_second"]),
-        "least energy a frame": lambda row: float(row["energy_uj_per_frame"]),
-        "least energy x delay": lambda row: float(row["energy_uj_per_frame"]) / float(row["frames_per_second"]),
+        "least energy": lambda row: float(row["energy_uj_per_frame"]),
+        "energy x delay": lambda row: float(row["energy_uj_per_frame"]) / float(row["frames_per_second"]),
         "best used": lambda row: -float(row["utilisation"])}
     return {name: min(good, key=measure) for name, measure in measures.items()} if good else {}
