@@ -22,7 +22,8 @@ from .table import nearest, rows_of
 
 DRAM_COLUMNS = ("kind", "gb_per_s", "latency_ns", "burst_bytes", "source")
 #: An array of one kind only takes these keys.
-ONLY_FOR = {"dataflow": ("systolic", "popcount"), "device": ("dataflow",), "overlapped": ("systolic", "popcount")}
+ONLY_FOR = {"dataflow": ("systolic", "popcount"), "device": ("dataflow",), "overlapped": ("systolic", "popcount"),
+            "eager": ("systolic", "popcount")}
 
 
 def machine_names() -> list[str]:
@@ -229,7 +230,7 @@ def _array(given: Checked) -> Array:
     bits = {"binary": 1, "ternary": 2, "float": 16}.get(arithmetic, 8)
     array = Array(kind, rows, columns, given.get("dataflow", Array.dataflow), given.get("lanes", Array.lanes), arithmetic,
                   given.get("activation_bits", bits), given.get("weight_bits", bits), given.get("sum_bits", Array.sum_bits),
-                  given.get("overlapped", Array.overlapped), given.get("device", Array.device))
+                  given.get("overlapped", Array.overlapped), given.get("eager", Array.eager), given.get("device", Array.device))
     if array.peak_macs > 2**31:
         raise given.error("rows", f"{rows} x {columns} elements of {array.lanes} lanes are {array.peak_macs:,} products a cycle; "
                           "give at most 2**31")

@@ -68,6 +68,7 @@ ARRAY_KEYS: Final = {
     "weight_bits": Key("integer", "of an element's operand; wider ones take several passes", 1, _BITS),
     "sum_bits": Key("integer", "of an accumulator", 1, _BITS),
     "overlapped": Key("flag", "whether the next fold's operands enter while the last one's are on their way"),
+    "eager": Key("flag", "whether it begins with a layer's first tile as soon as the first words of that are there"),
     "device": Key("word", "the FPGA of a `dataflow` array", words=tuple(DEVICES)),
 }
 #: Ways to state the size of a memory, and what one of it is in bytes.
