@@ -19,7 +19,7 @@ from .tiling import Tiling, choose, whole
 from .work import Work
 
 #: In how many pieces the elements of a layer without products may come.
-PIECES = tuple(2**power for power in range(17))
+PIECES = tuple(4**power for power in range(9))
 Counts = dict[str, dict[Action, float]]
 
 
@@ -163,7 +163,8 @@ def vector_layer(work: Work, context: Context) -> LayerReport:
     compute = math.ceil(sum(work.operations.values()) * batch / memory.machine.vector_lanes)
     usable = memory.room("activations", context.resident_bytes)
     size = sum(flows.values())
-    found = [(*_piped(compute, 0, 0.0, flows, sram, tiles, memory), tiles) for tiles in PIECES if size <= tiles * usable]
+    found = [(*_piped(compute, 0, 0.0, flows, sram, tiles, memory), tiles) for tiles in (PIECES if size else (1,))
+             if size <= tiles * usable]
     cycles, waits, peak, tiles = min(found or [(*_piped(compute, 0, 0.0, flows, sram, PIECES[-1], memory), PIECES[-1])],
                                      key=lambda one: one[0])
     return _report(work, context, work.kind, f"{tiles} pieces", cycles, compute, waits, flows, sram,
