@@ -62,6 +62,7 @@ class Given(NamedTuple):
     weight_bits: float
     sum_bits: float
     output_bits: float
+    joined_bits: float
     memory_activations: int
     memory_weights: int
     memory_sums: int
@@ -242,7 +243,7 @@ def evaluate(p, g, m, n, k, order, kinds):  # type: ignore[no-untyped-def]
     sram_s = moved_s * p.sum_bits if outside else 0.0
     port = 0.0
     for memory in range(3):
-        read = (sram_a if p.memory_activations == memory else 0.0) + (sram_w if p.memory_weights == memory else 0.0)
+        read = (sram_a + p.joined_bits if p.memory_activations == memory else 0.0) + (sram_w if p.memory_weights == memory else 0.0)
         sums = sram_s if p.memory_sums == memory else 0.0
         written = (p.output_bits if p.memory_activations == memory else 0.0) + sums
         port = max(port, (read + sums) / p.port[memory], written / p.port[memory])

@@ -126,7 +126,7 @@ def _by_frame(job: Job) -> Job:
     """The same with frames one after the other, as groups are: weights are loaded again for each."""
     frames = job.batch
     return replace(job, way=replace(job.way, groups=job.way.groups * frames), batch=1, output_bytes=job.output_bytes * frames,
-                   other_bytes=job.other_bytes * frames, operations=job.operations * frames)
+                   other_bytes=job.other_bytes * frames, operations=job.operations * frames, joined_bits=job.joined_bits * frames)
 
 
 def _best(job: Job, memory: Memory) -> Tiling | None:
@@ -192,7 +192,7 @@ def _given(job: Job, memory: Memory) -> Given:
         constants=float(-(-job.constant_bytes // machine.dram.burst_bytes) * machine.dram.burst_bytes),
         activation_bits=float(products * way.stored_bits * slices_w),
         weight_bits=products * way.weight_bits * slices_a / way.merged, sum_bits=float(products * array.sum_bits),
-        output_bits=float(job.output_bytes * job.batch * 8),
+        output_bits=float(job.output_bytes * job.batch * 8), joined_bits=float(job.joined_bits * job.batch),
         memory_activations=place["activations"], memory_weights=place["weights"], memory_sums=place["sums"],
         room=(room[0], room[1], room[2]), port=(port[0], port[1], port[2]),
         transforms=pixels * way.terms * products * way.in_adds / machine.vector_lanes,
