@@ -107,6 +107,7 @@ def drawing(path: Path | None) -> Callable[[SearchResult], bytes]:
         raise InputError(f"cannot draw '{path}': pictures end in {', '.join(PICTURES)}; name one so")
     try:
         from matplotlib.figure import Figure
+        from matplotlib.ticker import NullFormatter
     except ImportError:
         if path is not None:
             raise InputError("drawing needs matplotlib; install it, or bitwright[explore]") from None
@@ -114,7 +115,7 @@ def drawing(path: Path | None) -> Callable[[SearchResult], bytes]:
     def draw(result: SearchResult) -> bytes:
         assert path is not None
         figure = Figure(figsize=(11, 4), layout="constrained")
-        axes = figure.subplots(1, 3)
+        axes = figure.subplots(1, 3, sharey=True)
         sizes: tuple[tuple[str, Callable[[Point], float]], ...] = (
             ("frames per second", lambda point: point.fps), ("latency, us", lambda point: point.latency_us),
             ("energy of a frame, nJ", lambda point: point.energy_pj / 1e3))
@@ -126,6 +127,7 @@ def drawing(path: Path | None) -> Callable[[SearchResult], bytes]:
                 one.scatter([of(result.best)], [result.best.resources.luts], s=140, facecolors="none", edgecolors="black",
                             label=f"best by {result.objective}")
             one.set(xscale="log", yscale="log", xlabel=label)
+            one.xaxis.set_minor_formatter(NullFormatter())  # labels between powers of ten overlap
             one.grid(True, which="both", alpha=0.25)
         axes[0].set_ylabel("LUTs")
         axes[0].axhline(DEVICES[result.device].room.luts, color="gray", linestyle="--", linewidth=1, label=f"{result.device} has")

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from intir import IntType
 
+from .energy import EnergyTable
 from .engines.base import Engine, Word
 from .engines.memories import Resources
 from .engines.mvu import ORDERS, Mvu
@@ -22,6 +23,8 @@ from .systems.actions import Action
 #: A folding is dropped if another is as fast and takes this share of its LUTs, and no more of the rest.  What stands between
 #: two layers depends on the lanes of both, so a layer's choice of widths must not be judged too closely without its neighbours.
 CLEARLY_SMALLER = 0.75
+#: Weights of a layer whose adders are searched for; those of a larger one are estimated.
+MOST_ADDERS_FOUND = 4096
 
 
 @dataclass(frozen=True)
@@ -82,10 +85,11 @@ class _Alone:
         return flow
 
 
-def candidate(layer: Layer, entry: LayerPlan, family: str) -> Candidate:
-    """What an entry for a layer takes.  A layer that is unrolled is estimated, since its adders take long to find."""
+def candidate(layer: Layer, entry: LayerPlan, family: str, table: EnergyTable) -> Candidate:
+    """What an entry for a layer takes.  A large layer that is unrolled is estimated, since its adders take long to find."""
     lanes = layer.lanes_in(entry)
-    if isinstance(layer, ProductLayer) and layer.is_unrolled(entry):
+    unrolled = isinstance(layer, ProductLayer) and layer.is_unrolled(entry)
+    if isinstance(layer, ProductLayer) and unrolled and layer.weights.size > MOST_ADDERS_FOUND:
         luts = quick_luts(layer.weights, layer.x_types[0])
         builder = _Alone(family, taken=Resources(luts), counts=[{"compute": {Action("int_add", 1): float(luts * layer.rounds)}}])
         if layer.taps is not None:
@@ -93,14 +97,16 @@ def candidate(layer: Layer, entry: LayerPlan, family: str) -> Candidate:
             layer.windowed(layer.taps, builder, entry, flow)
         word = Word(entry.pe, layer.out_type)
     else:
-        builder = _Alone(family)
+        builder = _Alone(family, family if unrolled else "generic")
         flows = [Flow(0, Word(wide, kind), _words(layer, number, wide))
                  for number, (wide, kind) in enumerate(zip(lanes, layer.x_types, strict=True))]
         word = layer.build(builder, entry, flows).word
-    return Candidate(entry, layer.cycles(entry), builder.taken, counts_pj(summed(builder.counts)), lanes, word.lanes, word.type)
+    energy = counts_pj(summed(builder.counts), table)
+    return Candidate(entry, layer.cycles(entry), builder.taken, energy, lanes, word.lanes, word.type)
 
 
-def candidates(layer: Layer, family: str, room: Resources, entries: Sequence[LayerPlan] | None = None) -> list[Candidate]:
+def candidates(layer: Layer, family: str, room: Resources, table: EnergyTable,
+               entries: Sequence[LayerPlan] | None = None) -> list[Candidate]:
     """Every sensible way to build a layer within a room, fastest first; none, if nothing of it fits.
 
     Parameters
@@ -109,12 +115,14 @@ def candidates(layer: Layer, family: str, room: Resources, entries: Sequence[Lay
     family : str
         FPGA family.
     room : Resources
+    table : EnergyTable
+        That prices its energy.
     entries : sequence of LayerPlan, optional
         Foldings to choose among; by default all of the layer.
     """
-    base = sensible(candidate(layer, entry, family) for entry in (layer.foldings() if entries is None else entries)
+    base = sensible(candidate(layer, entry, family, table) for entry in (layer.foldings() if entries is None else entries)
                     if _is_possible(layer, entry))
-    found = [*base, *(candidate(layer, entry, family) for one in base for entry in _realisations(layer, one))]
+    found = [*base, *(candidate(layer, entry, family, table) for one in base for entry in _realisations(layer, one))]
     return sensible(one for one in found if room.holds(one.resources))
 
 

@@ -1,15 +1,17 @@
 """Energy of a frame in a generated design: what its blocks do, as actions that an energy table prices.
 
-Only what moves and what is computed counts; neither clock tree nor leakage does, so a design's energy does not depend on its rate.
-Memories in LUTs and registers count as registers, memories in block RAM as SRAM of the size that they are.
+Only what moves and what is computed counts; neither clock tree, nor leakage, nor the wires of an FPGA do, so a design's energy does
+not depend on its rate, and designs of one network can be compared, not chips.  A memory in block RAM counts as reads of 32 bits out
+of 2 KiB, as in `systems.dataflow_machine`; one in LUTs, and a queue, as reads of registers.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 
 from .design import Design
+from .devices import Device
+from .energy import EnergyTable, energy_table
 from .engines.base import Engine
 from .engines.elementwise import Requant, Scale
 from .engines.fifo import StreamFifo
@@ -18,6 +20,8 @@ from .engines.mvu import Mvu
 from .engines.unrolled import Unrolled
 from .systems.actions import Action
 
+#: What a block RAM of 18 kbit is priced as.
+RAM_BITS, RAM_BYTES = 32, 2048
 #: Component -> action -> count.
 Counts = dict[str, dict[Action, float]]
 
@@ -36,8 +40,8 @@ def engine_counts(engine: Engine, rounds: int) -> Counts:
 
     actions = engine.actions
     if isinstance(engine, StreamFifo):  # `rounds` are its words
-        for name in ("register_write", "register_read"):
-            add("queues", Action(name, engine.word_in.bits, bytes=_bytes(engine.memories[0])), rounds)
+        for verb in ("write", "read"):
+            add("queues", *_access(engine.memories[0], verb, rounds * engine.word_in.bits))
         return counts
     for action, each in _compute(engine, actions.operations):
         add("compute", action, rounds * each)
@@ -49,7 +53,7 @@ def engine_counts(engine: Engine, rounds: int) -> Counts:
             ("buffers", buffers[:1], actions.buffer_bits_read, "read"),
             ("buffers", buffers[:1], actions.buffer_bits_written, "write")):
         for one in memory:
-            add(component, _access(one, verb), rounds * bits / one.bits)
+            add(component, *_access(one, verb, rounds * bits))
     return counts
 
 
@@ -69,9 +73,14 @@ def summed(parts: Iterable[Counts]) -> Counts:
     return total
 
 
-def counts_pj(counts: Counts) -> float:
-    """Energy of counts at 45 nm."""
-    return sum(_pj(action) * count for entry in counts.values() for action, count in entry.items())
+def frame_table(device: Device) -> EnergyTable:
+    """The energy table nearest to a device's technology: 28 nm, 16 nm (UltraScale+) or 40 nm."""
+    return energy_table("45nm" if device.family == "ecp5" else "22nm" if device.name.startswith("xczu") else "28nm")
+
+
+def counts_pj(counts: Counts, table: EnergyTable) -> float:
+    """Energy of counts in pJ."""
+    return sum(table.price(counts).values())
 
 
 def _compute(engine: Engine, operations: int) -> list[tuple[Action, float]]:
@@ -95,23 +104,8 @@ def _compute(engine: Engine, operations: int) -> list[tuple[Action, float]]:
     return [(Action("int_add", engine.word_in.type.bits), operations)]
 
 
-def _access(memory: Memory, verb: str) -> Action:
-    return Action(f"{'sram' if memory.is_block else 'register'}_{verb}", memory.bits, bytes=_bytes(memory))
-
-
-def _bytes(memory: Memory) -> int:
-    return -(-memory.depth * memory.bits // 8)
-
-
-def _pj(action: Action) -> float:
-    """A first, rough price: Horowitz's 45 nm figures, straight lines between them; CACTI's SRAM about a square root of the size."""
-    bits = action.bits
-    if action.name == "int_multiply":
-        return 3.1 * bits * action.other_bits / 1024
-    if action.name in ("int_add", "compare"):
-        return 0.1 * bits / 32
-    if action.name == "binary_accumulate":
-        return 0.1 / 32 * 2
-    if action.name.startswith("register"):
-        return bits / 32
-    return 5.29 * bits / 64 * math.sqrt(max(1.0, action.bytes / 8192))
+def _access(memory: Memory, verb: str, bits: float) -> tuple[Action, float]:
+    """Reads or writes of so many bits in all, and how many they are."""
+    if memory.is_block:
+        return Action(f"sram_{verb}", RAM_BITS, bytes=RAM_BYTES), bits / RAM_BITS
+    return Action(f"register_{verb}", RAM_BITS), bits / RAM_BITS

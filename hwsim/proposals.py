@@ -13,13 +13,15 @@ from numpy.typing import NDArray
 
 from intir import Graph
 
+from .autoplan import auto_plan
 from .candidates import candidates
 from .choice import Choice, Prices, Space
 from .design import Design, ample_design, least_design, make_design
 from .devices import Device
+from .energy import EnergyTable
 from .engines.memories import Resources
 from .fit import NAMES, fits
-from .frame_energy import counts_pj, design_counts
+from .frame_energy import counts_pj, design_counts, frame_table
 from .layers import Layer, SparseLayer, collect
 from .pareto import pareto
 from .plan import LayerPlan, Plan, PlanError, fingerprint
@@ -113,8 +115,10 @@ class Proposals:
         If a layer alone is too large for the device, however it is built.
     """
 
-    def __init__(self, graph: Graph, device: Device, clock_mhz: float, progress: Callable[[str], None]) -> None:
+    def __init__(self, graph: Graph, device: Device, clock_mhz: float = 100.0, table: EnergyTable | None = None,
+                 progress: Callable[[str], None] = lambda step: None) -> None:
         self.graph, self.device, self.clock_mhz, self.progress = graph, device, clock_mhz, progress
+        self.table = table or frame_table(device)
         self._points: dict[tuple[int, Choice, bool, bool], Point | None] = {}
         self._refused = ""
         self.spaces = [space for layers in self._variants() if (space := self._space(layers)) is not None]
@@ -137,7 +141,7 @@ class Proposals:
         for number, layer in enumerate(layers):
             self.progress(f"comparing foldings of layer {number + 1} of {len(layers)}: {layer.name}")
             entries = self._sparse(layer.name) if isinstance(layer, SparseLayer) else None
-            found.append(candidates(layer, self.device.family, self.device.room, entries))
+            found.append(candidates(layer, self.device.family, self.device.room, self.table, entries))
             if not found[-1]:
                 self._refused = self._refused or (
                     f"layer '{layer.name}' alone is too large for {self.device.name}, which has room for "
@@ -196,14 +200,17 @@ class Proposals:
             return None
         work = _work(design)
         if work > MOST_SIMULATED:
-            return _point(design, design.bottleneck_cycles, None, "estimated")
+            return self._made(design, design.bottleneck_cycles, None, "estimated")
         if work > (MOST_SIZED if sized else MOST_SIZED_OF_FRONT):
-            return _point(design, *ample_design(self.graph, plan).rate(), "simulated")
+            return self._made(design, *ample_design(self.graph, plan).rate(), "simulated")
         try:
             made = make_design(self.graph, plan)
         except PlanError:  # its queues are too much
             return None
-        return _point(made, *made.rate(), "sized")
+        return self._made(made, *made.rate(), "sized")
+
+    def _made(self, design: Design, interval: int, latency: int | None, checked: str) -> Point:
+        return Point(design.plan, interval, latency, total(design), counts_pj(design_counts(design), self.table), checked)
 
     def ordered(self, space: Space, plan: Plan) -> Plan:
         """The plan with each product's order, from input to output, chosen for the earliest first output, as far as that fits."""
@@ -221,6 +228,17 @@ class Proposals:
             if fits(total(design), self.device) and (latency := _first_output(design, self.graph, changed)) < best:
                 plan, best = changed, latency
         return plan
+
+    def planned(self, fps: float | None) -> Point | None:
+        """What `auto_plan` makes, so that the search is never worse; None where that takes long or does not fit."""
+        target = 0 if fps is None else self.clock_mhz * 1e6 / fps
+        if SETTLED_FRAMES * target * len(self.spaces[0].layers) ** 2 > MOST_SIMULATED // 10:
+            return None
+        self.progress("making the plan that `bitwright plan` makes")
+        try:
+            return self.checked(auto_plan(self.graph, fps=fps, clock_mhz=self.clock_mhz, device=self.device.name))
+        except PlanError:
+            return None
 
     def spread(self, points: int) -> list[Point]:
         """Designs from the fastest to the slowest, evenly spread, of which none is worse than another in every respect."""
@@ -270,7 +288,3 @@ def _first_output(design: Design, graph: Graph, plan: Plan) -> int:
     """Latency of the first output in cycles."""
     trace = ample_design(graph, plan).simulate(1)
     return int(trace.out_cycles[0] - trace.in_cycles[0])
-
-
-def _point(design: Design, interval: int, latency: int | None, checked: str) -> Point:
-    return Point(design.plan, interval, latency, total(design), counts_pj(design_counts(design)), checked)

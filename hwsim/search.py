@@ -16,6 +16,7 @@ from intir import Graph
 
 from .choice import Choice
 from .devices import DEVICES
+from .energy import EnergyTable
 from .pareto import pareto
 from .plan import MAX_CLOCK_MHZ, PlanError, check_device
 from .proposals import Path, Point, Proposals, SearchError, evenly, listed
@@ -79,7 +80,8 @@ class SearchResult:
 
 
 def search(graph: Graph, device: str, *, wanted: Wanted = Wanted(), objective: str | None = None, clock_mhz: float = 100.0,
-           points: int = POINTS, progress: Callable[[str], None] = lambda step: None) -> SearchResult:
+           points: int = POINTS, table: EnergyTable | None = None,
+           progress: Callable[[str], None] = lambda step: None) -> SearchResult:
     """The best design for a device, and the front that it stands on.
 
     Parameters
@@ -93,6 +95,8 @@ def search(graph: Graph, device: str, *, wanted: Wanted = Wanted(), objective: s
     clock_mhz : float
     points : int
         Most points of the front; 0 for none.
+    table : EnergyTable, optional
+        By default that of the device's technology, `frame_energy.frame_table`.
     progress : callable
         Told what is done.
 
@@ -105,7 +109,7 @@ def search(graph: Graph, device: str, *, wanted: Wanted = Wanted(), objective: s
     """
     objective = objective or ("luts" if wanted else "fps")
     _check(device, objective, clock_mhz, wanted)
-    proposals = Proposals(graph, DEVICES[device], clock_mhz, progress)
+    proposals = Proposals(graph, DEVICES[device], clock_mhz, table, progress)
     best = _best(proposals, wanted, objective)
     front = proposals.spread(points) if points else []
     return SearchResult(graph.name, device, clock_mhz, objective, best, tuple(_thinned(front, best, points) if points else ()))
@@ -129,6 +133,8 @@ def _best(proposals: Proposals, wanted: Wanted, objective: str) -> Point:
         | ({"energy"} if objective == "energy" or wanted.energy_uj is not None else set())
     reached = [point for kind in sorted(kinds) for path in proposals.paths(kind, most)
                for point in _ends(proposals, path, wanted, objective)]
+    if objective in ("fps", "luts") and (simple := proposals.planned(wanted.fps)) is not None and wanted.met_by(simple):
+        reached.append(simple)
     for point in sorted(reached, key=lambda point: _rank(point, objective)):
         made = proposals.checked(point.plan, sized=True)
         if made is not None and wanted.met_by(made):
@@ -189,7 +195,7 @@ def _nearest(proposals: Proposals, wanted: Wanted) -> str:
     goals = [(name, key) for name, key, value in (("fps", "fastest", wanted.fps), ("latency", "earliest", wanted.latency_us),
                                                   ("energy", "thriftiest", wanted.energy_uj)) if value is not None]
     found = []
-    for objective, word in goals or [("fps", "fastest")]:
+    for objective, word in goals:
         try:
             point = _best(proposals, Wanted(), objective)
         except SearchError:

@@ -79,7 +79,7 @@ def sweep(spec: SweepSpec, path: str | Path | None = None, *, scheduler: str = "
     with _results(path, spec) as (file, rows):
         left = [number for number in range(len(spec)) if number not in rows]
         progress(len(rows), len(spec))
-        # Neighbours differ in the last axes only, and share what is computed once for a network.
+        left.sort(key=lambda number: _kinship(spec.point(number)))
         parcels = [left[start:start + PARCEL] for start in range(0, len(left), PARCEL)]
         for made in scheduled(partial(run_points, spec), parcels, scheduler=scheduler, jobs=jobs, address=address):
             if file is not None:
@@ -92,6 +92,12 @@ def sweep(spec: SweepSpec, path: str | Path | None = None, *, scheduler: str = "
     if path is not None:
         write_whole(path, (_head(spec) + _csv(ordered, spec)).encode())
     return ordered
+
+
+def _kinship(point: SweepPoint) -> tuple[object, ...]:
+    """Sorts points so that neighbours share what the simulator computes once: of an array first, then of its memories."""
+    keys = sorted(point.values, key=lambda key: (not key.startswith("array."), not key.startswith("sram."), key))
+    return (point.network, point.machine, point.batch, point.algorithm, *(str(point.values[key]) for key in keys), point.index)
 
 
 def run_points(spec: SweepSpec, numbers: Sequence[int]) -> list[Row]:

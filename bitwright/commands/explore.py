@@ -26,6 +26,8 @@ def search(
         "--objective", metavar="fps|latency|luts|energy",
         help="What to make best [default: luts where something is wanted, else fps].")] = None,
     clock_mhz: Annotated[float, typer.Option("--clock-mhz", help="Clock that rates and times are counted at.")] = 100.0,
+    energy: Annotated[str | None, typer.Option(
+        "--energy", metavar="TABLE", help="Energy table, a name or a file [default: the nearest to the device].")] = None,
     output: Annotated[Path | None, typer.Option("-o", "--output", metavar="PLAN.toml", help="Write the best plan.")] = None,
     points: Annotated[int, typer.Option("--points", min=0, max=200, help="Designs on the front; 0 for the best alone.")] = 12,
     pareto: Annotated[Path | None, typer.Option("--pareto", metavar="FILE.csv", help="Write the front as CSV.")] = None,
@@ -37,6 +39,7 @@ def search(
     Example: bitwright search tfc.intir --device xc7z020 --fps 1000000 -o plan.toml
     """
     from hwsim import plan as plans
+    from hwsim.energy import energy_table
     from hwsim.search import Wanted
     from hwsim.search import search as find
 
@@ -47,7 +50,7 @@ def search(
     drawn = explored.drawing(plot)
     with err.status("searching") as status:
         result = find(graph_of(network), device, wanted=Wanted(fps, latency_us, energy_uj), objective=objective,
-                      clock_mhz=clock_mhz, points=points, progress=status.update)
+                      clock_mhz=clock_mhz, points=points, table=energy_table(energy) if energy else None, progress=status.update)
     rows = [point.as_dict() for point in result.front]
     if pareto is not None:
         text = io.StringIO()
