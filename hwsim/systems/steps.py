@@ -226,8 +226,8 @@ def evaluate(p, g, m, n, k, order, kinds):  # type: ignore[no-untyped-def]
             kinds[OUTER, what] = size if order[0] != foreign else 0.0
         kinds[GROUP, what] = mean
     for kind in range(6):
-        # A tile of outputs is complete before a step that is none of the inner loop's, and leaves in the one behind that; where sums
-        # leave, that is one step of many.
+        # A tile of outputs is complete before a step that is none of the inner loop's, and leaves in the one behind that; where
+        # sums leave, that is one step of many.
         inside = kind in (INNER, INNER_AGAIN)
         begins = (mn - 1) / (steps - 1) if spills else 0.0 if inside else 1.0
         leaves = begins if spills or n3 == 1 else (mn - 1) / (mn * (n3 - 1)) if inside else 0.0
