@@ -208,7 +208,8 @@ def _action(row: dict[str, str], where: str) -> Action:
         if field not in fields and f"({field})" not in fields:
             raise EnergyError(f"{where}: {name} has no {field}, but {row[field]!r} is given; leave it empty")
         if field != "kind" and not (re.fullmatch(r"[0-9]{1,15}", row[field]) and 1 <= int(row[field]) <= MOST):
-            raise EnergyError(f"{where}: {field} is {row[field][:60]!r}; give a whole number from 1 to 2**40")
+            most = " and at most 2**40" if row[field].isdecimal() and row[field].strip("0") else ""
+            raise EnergyError(f"{where}: {field} is {row[field][:60]!r}; give a whole number above 0{most}")
         given[field] = row[field] if field == "kind" else int(row[field])
     if name == "int_multiply":
         given.setdefault("other_bits", given["bits"])

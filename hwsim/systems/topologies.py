@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -127,7 +127,7 @@ def parse_topology(text: str, name: str = "topology", where: str = "topology") -
     return Workload(name, works, Tensor(math.prod(shapes[INPUT]), types[INPUT]))
 
 
-def _layer(row: Row, known: Mapping[str, None]) -> _Layer:
+def _layer(row: Row, known: dict[str, None]) -> _Layer:
     name, kind = row.text("layer"), row.choice("kind", tuple(KINDS))
     if name in known or name == INPUT:
         raise row.error("layer", "is taken; give each layer a name of its own")
