@@ -7,11 +7,11 @@ orders of loops those are tried that differ in what is fetched again:
   kept on chip as a whole, so that only the first round loads it;
 - K outermost, where sums leave for DRAM and come back for each part of K.
 
-Loops go back and forth, and what a tile needs is loaded unless the tile before needed the same.  With double buffering a step takes
-as long as the slowest of computing this tile, loading the next, storing the last one, the SRAM's ports and the vector unit; steps
-are alike but for what they load, so there is one time for each kind of step, from mean sizes (the last tile of a row may be smaller).
-The first load and the last store are not hidden, but that an eager array computes on words of the first tile as they come.
-Without double buffering everything adds up.
+Loops go back and forth, and what a tile needs is loaded unless the tile before needed the same.  With double buffering a step
+takes as long as the slowest of computing this tile, loading the next, storing the last one, the SRAM's ports and the vector unit;
+steps are alike but for what they load, so there is one time for each kind of step, from mean sizes (the last tile of a row may be
+smaller).  The first load and the last store are not hidden, but that an eager array computes on words of the first tile as they
+come.  Without double buffering everything adds up.
 """
 
 from __future__ import annotations
