@@ -32,7 +32,7 @@ from .sparseplan import sparse_entries
 #: its latency is not known.
 MOST_SIMULATED = 1_000_000_000
 #: The same for designs whose queues are sized, which takes some thirty simulations: the best one, and those of a front.
-MOST_SIZED, MOST_SIZED_OF_FRONT = 20_000_000, 500_000
+MOST_SIZED, MOST_SIZED_OF_FRONT = 50_000_000, 500_000
 #: Elements of a sparse engine that are tried.
 SPARSE_PES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 #: What a choice is asked to be: small in LUTs, or small in LUTs, block RAMs and DSPs alike.
