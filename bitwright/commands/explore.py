@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from .. import explored, show
+from .. import show, show_explored
 from ..shell import InputError, Json, NetworkFile, err, out, progress_bar, save_all, user_errors
 
 
@@ -50,7 +50,7 @@ def search(
     named = [path.absolute() for path in (output, pareto, plot) if path is not None]
     if len(set(named)) < len(named):
         raise InputError(f"two of -o, --pareto and --plot write '{named[-1]}'; give each a file of its own")
-    drawn = explored.drawing(plot)
+    drawn = show_explored.drawing(plot)
     with err.status("searching") as status:
         result = find(graph_of(network), device, wanted=Wanted(fps, latency_us, energy_uj), objective=objective,
                       clock_mhz=clock_mhz, points=points, table=energy_table(energy) if energy else None, progress=status.update)
@@ -70,7 +70,7 @@ def search(
     if json_:
         print(json.dumps(result.as_dict(), indent=1))
         return
-    explored.front(result, out)
+    show_explored.front(result, out)
     show.plan(result.best.plan, out)
     for path in (output, pareto, plot):
         if path is not None:
@@ -123,7 +123,7 @@ def sweep(
                           "front": {name: front(some) for name, some in networks.items()}}, indent=1))
         return
     for name, some in networks.items():
-        explored.sweep(name, some, best(some), front(some), [axis.key for axis in spec.axes], out)
+        show_explored.sweep(name, some, best(some), front(some), [axis.key for axis in spec.axes], out)
     if errors:
         out.print(f"{len(errors):,} of {len(rows):,} points are invalid; the first: {errors[0]['error']}", markup=False,
                   highlight=False)

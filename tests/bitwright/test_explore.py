@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import pytest
 
 import intir
-from bitwright.explored import ascii_plot, energy
+from bitwright.show_explored import ascii_plot, energy
 from hwsim import plan as plans
 from hwsim.design import make_design
 from tests.bitwright.conftest import Files, invoke
