@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import io
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,11 +15,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from intir import BitwrightError
-from intir.whole import write_whole
+from intir.whole import write_all, write_whole
 
 # Where nobody watches, tables keep a width that scripts and logs can rely on.
-out = Console(width=None if sys.stdout.isatty() else 110)
-err = Console(stderr=True)
+# Without emoji: a name such as a:b:c is printed as it is.
+out = Console(width=None if sys.stdout.isatty() else 110, emoji=False)
+err = Console(stderr=True, emoji=False)
 
 NetworkFile = Annotated[Path, typer.Argument(metavar="NET.intir", help="Lowered network, from `bitwright lower`.")]
 PlanFile = Annotated[Path | None, typer.Option("--plan", metavar="PLAN.toml", help="Plan; by default one is made on the spot.")]
@@ -75,6 +76,15 @@ def save_bytes(path: Path, data: bytes) -> None:
         write_whole(path, data)
     except OSError as error:
         raise InputError(f"cannot write '{path}': {error.strerror}; choose a folder that exists and is writable") from None
+
+
+def save_all(files: Mapping[Path, bytes]) -> None:
+    """Write several files, all of them or, if one has no folder or no room, none.  Raises InputError."""
+    try:
+        write_all(files)
+    except OSError as error:
+        raise InputError(f"cannot write '{error.filename}': {error.strerror}; choose a folder that exists and is "
+                         "writable; nothing was written") from None
 
 
 def progress_bar() -> Progress:

@@ -18,7 +18,8 @@ from intir.widths import width_report
 from quant.check import CheckResult
 
 
-def _table(title: str, *columns: str) -> Table:
+def ruled(title: str, *columns: str) -> Table:
+    """An empty table in our style; columns of text begin with ``<``, all others are numbers."""
     table = Table(title=escape(title), title_justify="left", title_style="bold", box=box.SIMPLE, pad_edge=False)
     for column in columns:
         left, name = column.startswith("<"), column.lstrip("<")
@@ -28,7 +29,7 @@ def _table(title: str, *columns: str) -> Table:
 
 def graph(graph: Graph, console: Console) -> None:
     """An IR graph: every value with its type, proven range and width."""
-    table = _table(f"{graph.name}: {len(graph.nodes)} nodes", "<value", "<operation", "<shape", "<type", "proven range",
+    table = ruled(f"{graph.name}: {len(graph.nodes)} nodes", "<value", "<operation", "<shape", "<type", "proven range",
                    "bits")
     makers = {node.output: node.op.kind for node in graph.nodes}
     for value in graph.values.values():
@@ -38,7 +39,7 @@ def graph(graph: Graph, console: Console) -> None:
     console.print(table)
     rows = width_report(graph)
     if rows:
-        widths = _table("accumulators", "<node", "terms", "operands", "rule of thumb 2n + log2 K", "proven bits", "saved")
+        widths = ruled("accumulators", "<node", "terms", "operands", "rule of thumb 2n + log2 K", "proven bits", "saved")
         for row in rows:
             widths.add_row(escape(row.node), str(row.terms), f"{row.activation_bits} x {row.weight_bits} bits", str(row.rule_bits),
                            str(row.proven_bits), str(row.saved_bits))
@@ -76,7 +77,7 @@ def plan(plan: Plan, console: Console) -> None:
     """A plan's layers."""
     title = f"plan for {plan.network}: {plan.device or plan.family}, {plan.clock_mhz:g} MHz"
     choices = [key for key in OPTIONS if key == "order" or any(key in layer.options for layer in plan.layers.values())]
-    table = _table(title, "<layer", "<engine", "pe", "simd", *(f"<{key.replace('_', ' ')}" for key in choices), "fifo depth")
+    table = ruled(title, "<layer", "<engine", "pe", "simd", *(f"<{key.replace('_', ' ')}" for key in choices), "fifo depth")
     for name, layer in plan.layers.items():
         chosen = [escape(str(layer.options.get(key, ""))) for key in choices]
         table.add_row(escape(name), layer.engine, str(layer.pe), str(layer.simd or ""), *chosen,
@@ -86,7 +87,7 @@ def plan(plan: Plan, console: Console) -> None:
 
 def check(result: CheckResult, console: Console) -> None:
     """A check of a network: what differs, and who is right."""
-    table = _table(f"{result.network}: {result.inputs:,} inputs, {result.values:,} output values, {result.nodes} nodes, lowered in "
+    table = ruled(f"{result.network}: {result.inputs:,} inputs, {result.values:,} output values, {result.nodes} nodes, lowered in "
                    f"{result.lower_seconds:.2f} s", "<output values", "count")
     for name, value in (
         ("float stands for another integer", result.float_differs),
@@ -110,7 +111,7 @@ def check(result: CheckResult, console: Console) -> None:
 
 def simulation(report: SimulationReport, console: Console) -> None:
     """A simulation: blocks in order, then the whole."""
-    table = _table(f"{report.network}: one frame, block by block (bytes stored; bytes read, buffered and given; LUTs estimated)",
+    table = ruled(f"{report.network}: one frame, block by block (bytes stored; bytes read, buffered and given; LUTs estimated)",
                    "<block", "folding", "cycles", "busy", "ops", "acc bits", "weights", "read", "buffer", "out", "LUTs")
     for b in report.blocks:
         fold = f"{b.pe} x {b.simd}" if b.simd else str(b.pe or (f"{b.fifo_depth} words" if b.fifo_depth else ""))
@@ -122,7 +123,7 @@ def simulation(report: SimulationReport, console: Console) -> None:
     table.add_row("all", "", "", "", f"{t['operations']:,.0f}", "", _bytes(t["weight_bytes"]), _bytes(t["weight_read_bytes"]),
                   _bytes(t["buffer_read_bytes"] + t["buffer_write_bytes"]), _bytes(t["stream_out_bytes"]), f"{t['luts']:,.0f}")
     console.print(table)
-    whole = _table(f"{report.network}: the whole at {report.clock_mhz:g} MHz", "<", "")
+    whole = ruled(f"{report.network}: the whole at {report.clock_mhz:g} MHz", "<", "")
     for name, value in (
         ("initiation interval", f"{report.initiation_interval_cycles:,} cycles"),
         ("frames per second", f"{report.frames_per_second:,.0f}"),
@@ -141,7 +142,7 @@ def simulation(report: SimulationReport, console: Console) -> None:
 
 def _sparse(report: SimulationReport) -> Table:
     """What happens inside sparse engines; means over the frames."""
-    table = _table(f"{report.network}: sparse products; nonzero weights and inputs; cycles from scan to last product, and were its "
+    table = ruled(f"{report.network}: sparse products; nonzero weights and inputs; cycles from scan to last product, and were its "
                    "entries spread evenly; columns that an element holds, mean/most; KiB in the engine, and Huffman coded",
                    "<product", "size", "PEs", "weights", "inputs", "padding", "cycles", "even", "held", "full", "KiB", "coded")
     for one in report.sparse:
@@ -158,7 +159,7 @@ def _bytes(value: float) -> str:
 
 def bundle(bundle: Bundle, console: Console) -> None:
     """What a bundle holds."""
-    table = _table(f"{bundle.path}: design {bundle.manifest['design']}, top {bundle.top}", "<folder", "files", "<what")
+    table = ruled(f"{bundle.path}: design {bundle.manifest['design']}, top {bundle.top}", "<folder", "files", "<what")
     meanings = {"rtl": "Verilog, one module per file", "mem": "memory contents for $readmemh",
                 "tb": "bench: python tb/run.py",
                 ".": "INTERFACE.md, report.html and .json, plan.toml, model.intir, file list, lint waivers"}
@@ -171,7 +172,7 @@ def bundle(bundle: Bundle, console: Console) -> None:
 def verification(result: Verification, console: Console) -> None:
     """A co-verification, one row per stall pattern."""
     faults = [fault.removeprefix("differing_").removesuffix("_beats") for fault in FAULTS]
-    table = _table(f"{result.top} under {result.simulator}: {result.frames} frames in four stall patterns; what differs",
+    table = ruled(f"{result.top} under {result.simulator}: {result.frames} frames in four stall patterns; what differs",
                    "<pattern", "beats", *faults, "last cycle", "in hwsim")
     for name, pattern in result.patterns.items():
         table.add_row(name.replace("_", " "), str(pattern["beats"]), *[str(pattern[fault]) for fault in FAULTS],

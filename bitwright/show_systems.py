@@ -10,12 +10,12 @@ from hwsim.systems.complexity import Complexity, LayerComplexity, Ratio
 from hwsim.systems.machine import Array, Machine
 from hwsim.systems.report import LayerReport, SystemReport
 
-from .show import _table as new_table
+from .show import ruled
 
 
 def machines(listed: list[Machine], console: Console) -> None:
     """The library, one row a machine."""
-    table = new_table("machines: what a cycle multiplies, and what memory there is", "<machine", "<array", "MACs/cycle", "MHz",
+    table = ruled("machines: what a cycle multiplies, and what memory there is", "<machine", "<array", "MACs/cycle", "MHz",
                       "GMAC/s", "SRAM KiB", "<DRAM", "GB/s", "nm")
     _folding(table, 1)
     for one in listed:
@@ -55,7 +55,7 @@ def _array(array: Array) -> str:
 
 def machine(one: Machine, console: Console) -> None:
     """One machine, key by key."""
-    table = new_table(f"{one.name}: {one.description}", "<", "<")
+    table = ruled(f"{one.name}: {one.description}", "<", "<")
     table.columns[1].no_wrap = False
     array = one.array
     stays = f"; {array.dataflow.replace('_', ' ')}" if array.kind in ("systolic", "popcount") else ""
@@ -85,7 +85,7 @@ def complexity(result: Complexity, console: Console) -> None:
     """A network's complexity, layer by layer and in all."""
     roofs = ("<roof",) if result.machine else ()
     on = f" on {result.machine}" if result.machine else ""
-    table = new_table(f"{result.network}: complexity of one frame{on} (K, M, G of 1000; B packed bytes)", "<layer", "<arithmetic",
+    table = ruled(f"{result.network}: complexity of one frame{on} (K, M, G of 1000; B packed bytes)", "<layer", "<arithmetic",
                       "weights", "MACs", "bit-ops", "weight B", "activ. B", "MAC/B", "parallel", *roofs)
     _folding(table, 0)
     for layer in result.layers:
@@ -96,7 +96,7 @@ def complexity(result: Complexity, console: Console) -> None:
                   _short(total("weight_bytes")), _short(total("read_bytes") + total("written_bytes")),
                   f"{result.macs_per_byte:,.1f}", "")
     console.print(table)
-    whole = new_table(f"{result.network}: the whole", "<", "")
+    whole = ruled(f"{result.network}: the whole", "<", "")
     zeros = 1 - total("nonzero_parameters") / max(total("parameters"), 1)
     lines = [
         ("weights, of them zero", f"{total('parameters'):,.0f}, {zeros:.1%}"),
@@ -127,7 +127,7 @@ def _complexity_row(layer: LayerComplexity, roofs: bool) -> list[str]:
 
 def comparison(this: Complexity, other: Complexity, ratios: tuple[Ratio, ...], console: Console) -> None:
     """Two networks, figure by figure."""
-    table = new_table(f"{this.network} against {other.network}", "<", escape(this.network), escape(other.network), "times less")
+    table = ruled(f"{this.network} against {other.network}", "<", escape(this.network), escape(other.network), "times less")
     for one in ratios:
         scale, form = (1e3, ",.3f") if "time" in one.figure else (1, ",.0f")
         unit = " ms" if scale > 1 else ""
@@ -139,7 +139,7 @@ def comparison(this: Complexity, other: Complexity, ratios: tuple[Ratio, ...], c
 def system(report: SystemReport, console: Console) -> None:
     """A network on a machine: layers in the order of time, then the whole."""
     frames = f"{report.batch} frames" if report.batch > 1 else "one frame"
-    table = new_table(f"{report.network} on {report.machine}: {frames}, layer by layer (K, M, G of 1000; B bytes)", "<layer",
+    table = ruled(f"{report.network} on {report.machine}: {frames}, layer by layer (K, M, G of 1000; B bytes)", "<layer",
                       "<way", "MACs", "cycles", "busy", "<bound by", "stalls", "DRAM B", "MAC/B", "uJ")
     _folding(table, 0)
     for layer in report.layers:
@@ -174,7 +174,7 @@ def _busy(report: SystemReport) -> float:
 
 
 def _whole(report: SystemReport) -> Table:
-    whole = new_table(f"{report.network} on {report.machine}: the whole at {report.clock_mhz:g} MHz", "<", "")
+    whole = ruled(f"{report.network} on {report.machine}: the whole at {report.clock_mhz:g} MHz", "<", "")
     seconds = report.seconds
     waits: dict[str, int] = {}
     spent = max(sum(layer.cycles for layer in report.layers), 1)  # more than the run's where layers work at the same time

@@ -183,6 +183,8 @@ def load(path: str | Path) -> Gemm:
     manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
     try:
         made = dict(manifest["gemm"])
+        if manifest["version"] != _VERSION or not all(type(value) in (int, str) for value in made.values()):
+            raise ValueError
         gemm = Gemm(**made | {name: IntType.parse(made[name]) for name in ("x_type", "w_type")})
         files = dict(manifest["files"])
     except (KeyError, TypeError, ValueError, AttributeError, GemmError, GraphError):

@@ -212,6 +212,8 @@ def _shipped(name: str) -> EnergyTable:
 
 
 def _load(path: Path, above: tuple[Path, ...]) -> EnergyTable:
+    if "\0" in str(path):
+        raise EnergyError(f"the name of the energy table {str(path)[:80]!r} has a zero byte in it; take that out")
     if path.resolve() in above:
         raise EnergyError(f"{path}: the table is its own base; take another")
     try:

@@ -39,6 +39,9 @@ FIELDS: Final = {
 SURE: Final = {"s": "read in its source", "m": "measured", "r": "recalled, not read again", "d": "derived from others"}
 COLUMNS: Final = ("action", "bits", "other_bits", "bytes", "kind", "energy", "sure", "source")
 UNITS_PJ: Final = {"fJ": 1e-3, "pJ": 1.0, "nJ": 1e3}
+#: Greatest width in bits or size in bytes, and greatest energy: what is greater is a slip, and sums of it would overflow.
+MOST: Final = 2**40
+MOST_PJ: Final = 1e15
 #: Keys of the header, their types, and whether they may be missing.
 HEADER: Final[dict[str, tuple[type, bool]]] = {
     "name": (str, False), "node_nm": (float, False), "volts": (float, False), "unit": (str, False), "unit_pj": (float, True),
@@ -122,18 +125,19 @@ def _at(lines: list[str], key: str, file: str) -> str:
 def _header(lines: list[str], file: str) -> dict[str, Any]:
     try:
         given = tomllib.loads("\n".join(lines))
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # TOMLDecodeError, or an integer of thousands of digits
         found = re.search(r"line (\d+)", str(error))
         where = f"{file}:{found[1] if found else len(lines)}"
-        raise EnergyError(f"{where}: the header, before the row that begins with action, is not TOML: {error}") from None
+        raise EnergyError(f"{where}: the header, before the row that begins with action, is not TOML: {error}; mend that "
+                          "line") from None
     header: dict[str, Any] = {}
     for key, value in given.items():
         if key not in HEADER:
             raise EnergyError(f"{_at(lines, key, file)}: the key {key} is unknown; {nearest(key, list(HEADER))}")
         if HEADER[key][0] is str and not isinstance(value, str):
             raise EnergyError(f"{_at(lines, key, file)}: {key} is {value!r}; give a text in quotes")
-        if HEADER[key][0] is float and (isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf):
-            raise EnergyError(f"{_at(lines, key, file)}: {key} is {value!r}; give a number above 0")
+        if HEADER[key][0] is float and (isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e300):
+            raise EnergyError(f"{_at(lines, key, file)}: {key} is {repr(value)[:60]}; give a number above 0")
         header[key] = value
     for key, (_, optional) in HEADER.items():
         if not optional and key not in header:
@@ -157,7 +161,7 @@ def _rows(lines: list[str], first: int, file: str, unit_pj: float) -> dict[Actio
         if action in figures:
             raise EnergyError(f"{where}: {describe(action)} was given in line {said[action]} already; leave one of them")
         said[action] = number
-        figures[action] = Figure(_energy(row, where) * unit_pj, row["sure"] or "r", row["source"])
+        figures[action] = Figure(_energy(row, where, unit_pj), row["sure"] or "r", row["source"])
         if figures[action].sure not in SURE:
             marks = ", ".join(f"{mark} ({what})" for mark, what in SURE.items())
             raise EnergyError(f"{where}: sure is {row['sure']!r}; choose one of {marks}")
@@ -170,7 +174,10 @@ def _records(lines: list[str], first: int, file: str) -> Iterator[tuple[int, dic
     for number, line in enumerate(lines[first:], first + 1):
         if not line.strip() or line.lstrip().startswith("#"):
             continue
-        cells = [cell.strip() for cell in next(csv.reader([line], skipinitialspace=True))]
+        try:
+            cells = [cell.strip() for cell in next(csv.reader([line], skipinitialspace=True, strict=True))]
+        except csv.Error as error:
+            raise EnergyError(f"{file}:{number}: the line is no row of a CSV file ({error}); mend its quotes") from None
         if not columns:
             columns = cells
             for column in columns:
@@ -200,22 +207,26 @@ def _action(row: dict[str, str], where: str) -> Action:
             continue
         if field not in fields and f"({field})" not in fields:
             raise EnergyError(f"{where}: {name} has no {field}, but {row[field]!r} is given; leave it empty")
-        if field != "kind" and (not row[field].isdecimal() or int(row[field]) < 1):
-            raise EnergyError(f"{where}: {field} is {row[field]!r}; give a whole number above 0")
+        if field != "kind" and not (re.fullmatch(r"[0-9]{1,15}", row[field]) and 1 <= int(row[field]) <= MOST):
+            most = " and at most 2**40" if row[field].isdecimal() and row[field].strip("0") else ""
+            raise EnergyError(f"{where}: {field} is {row[field][:60]!r}; give a whole number above 0{most}")
         given[field] = row[field] if field == "kind" else int(row[field])
     if name == "int_multiply":
         given.setdefault("other_bits", given["bits"])
     return Action(name, **given)
 
 
-def _energy(row: dict[str, str], where: str) -> float:
+def _energy(row: dict[str, str], where: str, unit_pj: float) -> float:
     try:
         energy = math.nan if "_" in row["energy"] else float(row["energy"])
     except ValueError:
         energy = math.nan
     if not 0 <= energy < math.inf:
-        raise EnergyError(f"{where}: the energy of {row['action']} is {row['energy']!r}; give a number that is not negative")
-    return energy
+        raise EnergyError(f"{where}: the energy of {row['action']} is {row['energy'][:60]!r}; give a number that is not negative")
+    if energy * unit_pj > MOST_PJ:
+        raise EnergyError(f"{where}: the energy of {row['action']} is {row['energy'][:60]!r}, {energy * unit_pj:.3g} pJ; give at "
+                          f"most {MOST_PJ:g} pJ")
+    return energy * unit_pj
 
 
 def describe(action: Action) -> str:

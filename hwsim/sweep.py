@@ -11,7 +11,9 @@ import csv
 import fcntl
 import io
 import json
+import math
 import os
+import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
@@ -107,8 +109,7 @@ def run_points(spec: SweepSpec, numbers: Sequence[int]) -> list[Row]:
 
 def run_point(point: SweepPoint) -> Row:
     """Simulate one point."""
-    row = {"point": point.index, "network": point.network, "machine": point.machine, "batch": point.batch,
-           "algorithm": point.algorithm, **point.values}
+    row = _asked(point)
     try:
         machine = load_machine(point.machine, point.overrides)
         row |= {"peak_macs_per_cycle": machine.array.peak_macs, "sram_bytes": sum(one.bytes for one in machine.srams),
@@ -117,6 +118,11 @@ def run_point(point: SweepPoint) -> Row:
     except BitwrightError as error:
         row["error"] = " ".join(str(error).split())
     return {key: str(value) for key, value in row.items()}
+
+
+def _asked(point: SweepPoint) -> dict[str, Any]:
+    return {"point": point.index, "network": point.network, "machine": point.machine, "batch": point.batch,
+            "algorithm": point.algorithm, **point.values}
 
 
 def _run(point: SweepPoint, machine: Machine) -> SystemReport:
@@ -180,37 +186,59 @@ def _results(path: str | Path | None, spec: SweepSpec) -> Iterator[tuple[IO[byte
     except OSError as error:
         raise SweepError(f"cannot write '{path}': {error.strerror}; choose a folder that exists and is writable") from None
     with file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise SweepError(f"'{path}' is a device or a pipe, which cannot keep results to go on with; name a file")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise SweepError(f"another sweep writes '{path}' just now; wait for it, or name another file") from None
         file.seek(0)
-        text = file.read().decode("utf-8", "replace")
-        head = _head(spec)
-        whole = text[:text.rfind("\n") + 1]  # a kill may leave half a line
+        found = file.read()
+        head = _head(spec).encode()
+        whole = found[:found.rfind(b"\n") + 1]  # a kill may leave half a line
         if whole.startswith(head):
-            rows = _read(whole[len(head):], spec, path)
-            file.truncate(len(whole.encode()))
-        elif head.startswith(text):  # nothing, or a head that was cut short
+            rows = _read(whole[len(head):].decode("utf-8", "replace"), spec, path)
+            file.truncate(len(whole))
+        elif head.startswith(found):  # nothing, or a head that was cut short
             rows = {}
             file.truncate(0)
-            file.write(head.encode())
+            file.write(head)
             file.flush()
             os.fsync(file.fileno())
         else:
-            raise SweepError(_other(text, path, spec))
+            raise SweepError(_other(found.decode("utf-8", "replace"), path, spec))
         yield file, rows
 
 
 def _read(text: str, spec: SweepSpec, path: str | Path) -> dict[int, Row]:
     names = columns(spec)
     rows: dict[int, Row] = {}
-    for number, cells in enumerate(csv.reader(io.StringIO(text)), 4):
-        if len(cells) != len(names) or not cells[0].isdecimal() or int(cells[0]) >= len(spec):
-            raise SweepError(f"'{path}', line {number}, is no row of this sweep; take the line out, and its "
-                             "point is computed again")
-        rows[int(cells[0])] = {name: cell for name, cell in zip(names, cells, strict=True) if cell}
+    reader = csv.reader(io.StringIO(text), strict=True)
+    head, line = 3, 0
+    try:
+        for cells in reader:
+            row = {name: cell for name, cell in zip(names, cells, strict=False) if cell}
+            if len(cells) != len(names) or not _is_row(row, spec):
+                raise ValueError
+            rows[int(row["point"])] = row
+            line = reader.line_num
+    except (ValueError, csv.Error):
+        raise SweepError(f"'{path}', line {head + line + 1}, is no row of this sweep; take the line out, and its point is computed "
+                         "again") from None
     return rows
+
+
+def _is_row(row: Row, spec: SweepSpec) -> bool:
+    """Whether a row is of the point that it says, and has an error or all figures.  ValueError where a figure is none."""
+    index = int(row.get("point", "-1"))
+    if not 0 <= index < len(spec):
+        return False
+    asked = _asked(spec.point(index))
+    if any(row.get(name, "") != str(value) for name, value in asked.items() if name not in FOUND):
+        return False
+    if "error" in row:
+        return "cycles" not in row
+    return "bound" in row and all(math.isfinite(float(row.get(name, "nan"))) for name in FOUND if name not in ("bound", "error"))
 
 
 def _other(text: str, path: str | Path, spec: SweepSpec) -> str:

@@ -7,7 +7,6 @@ import itertools
 import json
 import math
 import random
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -17,7 +16,7 @@ from typing import Any
 from intir import BitwrightError
 
 from .systems.machine import ALGORITHMS
-from .systems.machine_file import key_lines, load_machine
+from .systems.machine_file import key_lines, load_machine, toml_of
 from .systems.table import nearest
 
 #: Keys of a file.
@@ -219,7 +218,7 @@ def _range(key: str, given: dict[str, Any], where: str) -> Axis:
 
 
 def _end(value: object, what: str) -> int | float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not -1e300 < value < 1e300:
         raise SweepError(f"{what} {'nothing' if value is None else _short(value)}; give a number")
     return value
 
@@ -248,8 +247,9 @@ def spec_of(data: Mapping[str, Any], where: str = "the sweep", lines: Mapping[tu
     return SweepSpec(
         _found(_texts(data.get("networks", []), at("networks"), "networks"), folder),
         _found(_texts(data.get("machines", []), at("machines"), "machines"), folder),
-        tuple(_count(one, at("batch"), "batch", 1) for one in _listed(data.get("batch", 1))),
-        tuple(_algorithm(one, at("algorithm")) for one in _texts(data.get("algorithm", "best"), at("algorithm"), "algorithm")),
+        tuple(_count(one, at("batch"), "batch", 1) for one in _some(data.get("batch", 1), at("batch"), "batch")),
+        tuple(_algorithm(one, at("algorithm")) for one in _texts(_some(data.get("algorithm", "best"), at("algorithm"), "algorithm"),
+                                                                 at("algorithm"), "algorithm")),
         tuple(made), *(_count(data.get(key, 0), at(key), key, 0) for key in ("random", "seed")))
 
 
@@ -257,8 +257,8 @@ def load_spec(path: str | Path) -> SweepSpec:
     """A sweep from its TOML file; paths in it start at its folder.  Raises SweepError."""
     path = Path(path)
     try:
-        text = path.read_text(encoding="utf-8")
-        data = tomllib.loads(text)
+        text = path.read_text(encoding="utf-8-sig")  # some editors begin with a byte order mark
+        data = toml_of(text)
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise SweepError(f"cannot read the sweep '{path}': {reason}; give the path of a TOML file") from None
@@ -286,6 +286,13 @@ def _flat(table: Mapping[str, Any], above: str = "") -> dict[str, Any]:
 
 def _listed(given: object) -> list[Any]:
     return given if isinstance(given, list) else [given]
+
+
+def _some(given: object, where: str, key: str) -> list[Any]:
+    values = _listed(given)
+    if not values:
+        raise SweepError(f"{where}: {key} is []; give one value or more, or leave the key out")
+    return values
 
 
 def _texts(given: object, where: str, key: str) -> tuple[str, ...]:

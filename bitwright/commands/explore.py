@@ -11,8 +11,8 @@ from typing import Annotated
 
 import typer
 
-from .. import explored, show
-from ..shell import InputError, Json, NetworkFile, err, out, progress_bar, save_bytes, user_errors
+from .. import show, show_explored
+from ..shell import InputError, Json, NetworkFile, err, out, progress_bar, save_all, user_errors
 
 
 @user_errors
@@ -47,25 +47,30 @@ def search(
 
     if points == 0 and (pareto or plot):
         raise InputError("--points is 0, but --pareto and --plot want a front; give 2 points or more")
-    drawn = explored.drawing(plot)
+    named = [path.absolute() for path in (output, pareto, plot) if path is not None]
+    if len(set(named)) < len(named):
+        raise InputError(f"two of -o, --pareto and --plot write '{named[-1]}'; give each a file of its own")
+    drawn = show_explored.drawing(plot)
     with err.status("searching") as status:
         result = find(graph_of(network), device, wanted=Wanted(fps, latency_us, energy_uj), objective=objective,
                       clock_mhz=clock_mhz, points=points, table=energy_table(energy) if energy else None, progress=status.update)
     rows = [point.as_dict() for point in result.front]
+    files: dict[Path, bytes] = {}
     if pareto is not None:
         text = io.StringIO()
         writer = csv.DictWriter(text, rows[0], lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-        save_bytes(pareto, text.getvalue().encode())
+        files[pareto] = text.getvalue().encode()
     if plot is not None:
-        save_bytes(plot, drawn(result))
+        files[plot] = drawn(result)
     if output is not None:
-        plans.save(result.best.plan, output)
+        files[output] = plans.dumps(result.best.plan).encode()
+    save_all(files)
     if json_:
         print(json.dumps(result.as_dict(), indent=1))
         return
-    explored.front(result, out)
+    show_explored.front(result, out)
     show.plan(result.best.plan, out)
     for path in (output, pareto, plot):
         if path is not None:
@@ -118,7 +123,7 @@ def sweep(
                           "front": {name: front(some) for name, some in networks.items()}}, indent=1))
         return
     for name, some in networks.items():
-        explored.sweep(name, some, best(some), front(some), [axis.key for axis in spec.axes], out)
+        show_explored.sweep(name, some, best(some), front(some), [axis.key for axis in spec.axes], out)
     if errors:
         out.print(f"{len(errors):,} of {len(rows):,} points are invalid; the first: {errors[0]['error']}", markup=False,
                   highlight=False)

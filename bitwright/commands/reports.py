@@ -10,7 +10,7 @@ import typer
 from hwsim.report import SimulationReport
 from hwsim.systems.report import SystemReport
 
-from ..shell import save_bytes
+from ..shell import InputError, save_all
 
 HtmlFile = Annotated[Path | None, typer.Option("--html", metavar="FILE.html", help="Write a page with charts, in one file.")]
 CsvFile = Annotated[Path | None, typer.Option("--csv", metavar="FILE.csv", help="Write a table, a row per layer or block.")]
@@ -18,11 +18,12 @@ TraceFile = Annotated[Path | None, typer.Option("--trace", metavar="FILE.pftrace
 
 
 def write_reports(report: SystemReport | SimulationReport, html: Path | None, csv: Path | None, trace: Path | None) -> None:
-    """Write those that have a path; none if one of them cannot be made.  Raises InputError, TraceError."""
+    """Write those that have a path; none if one of them cannot be made or written.  Raises InputError, TraceError."""
     from hwsim.reports.html import html_page
     from hwsim.reports.perfetto import perfetto_trace
     from hwsim.reports.tables import csv_table
 
     wanted = [(path, make) for path, make in ((html, html_page), (csv, csv_table), (trace, perfetto_trace)) if path is not None]
-    for path, data in [(path, make(report)) for path, make in wanted]:
-        save_bytes(path, data)
+    if len({path.absolute() for path, _ in wanted}) < len(wanted):
+        raise InputError(f"two of --html, --csv and --trace write '{wanted[-1][0]}'; give each a file of its own")
+    save_all({path: make(report) for path, make in wanted})

@@ -37,6 +37,9 @@ def machines(
     if toml:
         if name is None:
             raise InputError("--toml prints the file of one machine; name it, for example: bitwright machines edge_npu_int8 --toml")
+        if name.lower().endswith(".toml"):
+            raise InputError(f"'{name}' is a file already; --toml prints that of a machine of the library (`bitwright machines` "
+                             "lists them)")
         print(machine_text(name), end="")
         return
     found = [load_machine(one) for one in ([name] if name else machine_names())]
@@ -91,7 +94,8 @@ def parse_overrides(given: list[str] | None) -> dict[str, object]:
         if not equals or not key.strip() or not value.strip():
             raise InputError(f"--set is '{text[:80]}'; write KEY=VALUE, for example array.rows=64")
         try:
-            made[key.strip()] = tomllib.loads(f"value = {value}")["value"]
+            parsed = tomllib.loads(f"value = {value}")
+            made[key.strip()] = parsed["value"] if len(parsed) == 1 else value.strip()
         except (ValueError, RecursionError):
             made[key.strip()] = value.strip()
     return made

@@ -94,6 +94,10 @@ class Gemm(Engine):
         if not self.is_binary and not any(self.holds_zero(kind) for kind in (self.x_type, self.w_type)):
             raise GemmError(f"activations {self.x_type} and weights {self.w_type}: neither has a 0 to fill up sums with; "
                             "make one of them a type with 0, or both bipolar")
+        ends = [0, *(x * w for x in (self.x_type.lo, self.x_type.hi) for w in (self.w_type.lo, self.w_type.hi))]
+        if not self.sum_type.contains(IntType(min(ends), max(ends))):
+            raise GemmError(f"sums of {self.sum_bits} bits do not hold even one product of {self.x_type} and {self.w_type}; "
+                            "make sum_bits greater")
 
     @staticmethod
     def holds_zero(kind: IntType) -> bool:

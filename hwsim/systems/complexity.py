@@ -175,7 +175,7 @@ def complexity(workload: Workload, machine: Machine | None = None) -> Complexity
         raise ComplexityError(f"machine {machine.name} is folded for each network, so it has no roofline of its own; simulate it "
                               "(`bitwright sim`), or choose another machine")
     read = {name for work in workload.works for name in work.inputs}
-    outputs = sum(work.output.bytes for work in workload.works if work.name not in read)
+    outputs = sum(work.output.bytes for work in workload.works if work.name not in read or work.name in workload.outputs)
     return Complexity(workload.name, tuple(_layer(work, machine) for work in workload.works), workload.input.bytes, outputs,
                       _peak_bytes(workload), machine.name if machine else "")
 

@@ -40,6 +40,8 @@ class Job:
         Of the vector unit on the sums of a frame.
     resident_bytes : float
         Of activations that stay on chip, in the memory of activations.
+    joined_bits : float
+        That the vector unit reads from SRAM beside the sums, a frame.
     """
 
     name: str
@@ -52,6 +54,7 @@ class Job:
     constant_bytes: float = 0.0
     operations: float = 0.0
     resident_bytes: float = 0.0
+    joined_bits: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -58,10 +58,10 @@ def tiled_layer(work: Work, context: Context, way: Way) -> LayerReport:
     others = sum(tensor.bytes for tensor, here in zip(work.reads[1:], context.inputs_here[1:], strict=True) if not here)
     loads = way.unrolled or not context.inputs_here[0]
     job = Job(work.name, way, batch, work.output.bytes, loads, not context.output_here, others, work.constant_bits / 8,
-              sum(work.operations.values()), context.resident_bytes)
+              sum(work.operations.values()), context.resident_bytes, _joined_bits(work))
     tiling = choose(job, memory)
     flows = dict(tiling.dram_bytes)
-    sram = dict(tiling.sram_bits)
+    sram = _with_joined(tiling.sram_bits, work, batch)
     waits, cycles = dict(tiling.waits), tiling.cycles
     if way.unrolled:
         extra, moved = _unroll(work, context, way)
@@ -109,6 +109,13 @@ def array_layer(work: Work, context: Context, run: ArrayRun) -> tuple[LayerRepor
     for tensor, here in zip(work.reads[1:], context.inputs_here[1:], strict=True):
         if not here:
             flows["activations", "read"] = flows.get(("activations", "read"), 0.0) + tensor.bytes * context.batch
+    if work.constant_bits and not context.weights_here:
+        flows["weights", "read"] = flows.get(("weights", "read"), 0.0) + work.constant_bits / 8
+    sram = _with_joined(run.sram_bits, work, context.batch)
+    # What is larger than its memory passes through it, or is in the elements' register files.
+    room: dict[str, float] = {what: memory.holders[what].bytes for what in run.footprint_bytes}
+    room["activations"] = max(0.0, room.get("activations", 0.0) - context.resident_bytes)
+    footprint = {what: min(size, room[what]) for what, size in run.footprint_bytes.items()}
     vector = _vector(work, context.batch, 0.0)
     actions: Counts = {component: dict(counts) for component, counts in run.actions.items()} | {"vector": vector}
     elements = [Traffic(level, "write" if action.name == "register_write" else "read",
@@ -116,10 +123,23 @@ def array_layer(work: Work, context: Context, run: ArrayRun) -> tuple[LayerRepor
                 for level in ("registers", "array") for action, count in actions.get(level, {}).items()
                 if action.name in ("register_read", "register_write", "array_hop")]
     cycles, waits, peak = _piped(run.array_cycles, run.fill_cycles, sum(work.operations.values()) * context.batch, flows,
-                                 run.sram_bits, run.tiles, memory)
+                                 sram, run.tiles, memory)
     return _report(work, context, run_algorithm(work, memory), run.mapping, cycles, run.array_cycles,
-                   waits, flows, dict(run.sram_bits), actions, run.footprint_bytes, peak,
+                   waits, flows, sram, actions, footprint, peak,
                    elements), run.notes
+
+
+def _joined_bits(work: Work) -> float:
+    """Of a frame's tensors that the vector unit reads from SRAM to join them with the sums."""
+    return 8 * sum(tensor.bytes for tensor in work.reads[1:])
+
+
+def _with_joined(sram: Mapping[Flow, float], work: Work, batch: int) -> dict[Flow, float]:
+    """What the array moves from and to SRAM, and what the vector unit reads beside it."""
+    bits, flow = dict(sram), ("activations", "read")
+    if len(work.reads) > 1:
+        bits[flow] = bits.get(flow, 0.0) + _joined_bits(work) * batch
+    return bits
 
 
 def run_algorithm(work: Work, memory: Memory) -> str:
@@ -134,6 +154,8 @@ def vector_layer(work: Work, context: Context) -> LayerReport:
     read = sum(tensor.bytes for tensor, here in zip(work.reads, context.inputs_here, strict=True) if not here) * batch
     if read:
         flows["activations", "read"] = read
+    if work.constant_bits:
+        flows["weights", "read"] = work.constant_bits / 8
     if not context.output_here:
         flows["outputs", "write"] = work.output.bytes * batch
     sram = {("activations", "read"): sum(tensor.bytes for tensor in work.reads) * batch * 8,

@@ -34,6 +34,8 @@ class Array:
         Of an element's operands; wider ones take several passes.
     overlapped : bool
         Whether the next fold's operands enter while the last one's are still on their way.
+    eager : bool
+        Whether it begins with a layer's first tile as soon as the first words of that are there.
     device : str
         Of a ``dataflow`` array: one of `hwsim.devices.DEVICES`.
     """
@@ -48,6 +50,7 @@ class Array:
     weight_bits: int = 8
     sum_bits: int = 32
     overlapped: bool = False
+    eager: bool = False
     device: str = ""
 
     @property

@@ -20,9 +20,13 @@ from .machine import CONTENTS, Array, Dram, Machine, Sram
 from .machine_keys import ARRAY_KEYS, DRAM_KEYS, MACHINE_KEYS, SIZES, SRAM_KEYS, TABLES, Checked, Key, MachineError, Source
 from .table import nearest, rows_of
 
+#: A file of a machine or of a sweep is a page; keys have few parts.  More is a mistake that would take minutes to read.
+MOST_BYTES = 2**20
+MOST_PARTS = 16
 DRAM_COLUMNS = ("kind", "gb_per_s", "latency_ns", "burst_bytes", "source")
 #: An array of one kind only takes these keys.
-ONLY_FOR = {"dataflow": ("systolic", "popcount"), "device": ("dataflow",), "overlapped": ("systolic", "popcount")}
+ONLY_FOR = {"dataflow": ("systolic", "popcount"), "device": ("dataflow",), "overlapped": ("systolic", "popcount"),
+            "eager": ("systolic", "popcount")}
 
 
 def machine_names() -> list[str]:
@@ -76,7 +80,7 @@ def load_machine(name_or_path: str | Path, overrides: Mapping[str, object] = Map
     if path.suffix.lower() != ".toml":
         return parse_machine(machine_text(name), name, f"machine '{name}'", overrides)
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # some editors begin with a byte order mark
     except (OSError, UnicodeDecodeError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise MachineError(f"cannot read the machine '{path}': {reason}; give the path of a TOML file") from None
@@ -131,9 +135,26 @@ def _check_tables(data: Mapping[str, Any], source: Source) -> None:
 def _parsed(text: str, where: str) -> tuple[dict[str, Any], Mapping[tuple[str, ...], int]]:
     """What a file says, and the line of each key; not to be changed."""
     try:
-        return tomllib.loads(text), key_lines(text)
+        return toml_of(text), key_lines(text)
     except (ValueError, RecursionError) as error:  # ValueError: TOMLDecodeError, or an integer of thousands of digits
         raise MachineError(f"{where} is no valid TOML: {str(error)[:200]}; mend that line") from None
+
+
+def toml_of(text: str) -> dict[str, Any]:
+    """What a TOML file of a page says.
+
+    Raises
+    ------
+    ValueError, RecursionError
+        If it is no TOML, or no page.
+    """
+    if len(text) > MOST_BYTES:
+        raise ValueError(f"it has {len(text):,} characters, and at most {MOST_BYTES:,} are read")
+    # Time and memory grow with the square of a key's parts.
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.count(".") > MOST_PARTS and re.match(rf"\s*\[*\s*(?:[\w\-\"']+\s*\.\s*){{{MOST_PARTS}}}", line):
+            raise ValueError(f"a key of more than {MOST_PARTS} parts (at line {number})")
+    return tomllib.loads(text)
 
 
 def key_lines(text: str) -> dict[tuple[str, ...], int]:
@@ -229,7 +250,7 @@ def _array(given: Checked) -> Array:
     bits = {"binary": 1, "ternary": 2, "float": 16}.get(arithmetic, 8)
     array = Array(kind, rows, columns, given.get("dataflow", Array.dataflow), given.get("lanes", Array.lanes), arithmetic,
                   given.get("activation_bits", bits), given.get("weight_bits", bits), given.get("sum_bits", Array.sum_bits),
-                  given.get("overlapped", Array.overlapped), given.get("device", Array.device))
+                  given.get("overlapped", Array.overlapped), given.get("eager", Array.eager), given.get("device", Array.device))
     if array.peak_macs > 2**31:
         raise given.error("rows", f"{rows} x {columns} elements of {array.lanes} lanes are {array.peak_macs:,} products a cycle; "
                           "give at most 2**31")

@@ -68,6 +68,7 @@ ARRAY_KEYS: Final = {
     "weight_bits": Key("integer", "of an element's operand; wider ones take several passes", 1, _BITS),
     "sum_bits": Key("integer", "of an accumulator", 1, _BITS),
     "overlapped": Key("flag", "whether the next fold's operands enter while the last one's are on their way"),
+    "eager": Key("flag", "whether it begins with a layer's first tile as soon as the first words of that are there"),
     "device": Key("word", "the FPGA of a `dataflow` array", words=tuple(DEVICES)),
 }
 #: Ways to state the size of a memory, and what one of it is in bytes.
@@ -199,10 +200,11 @@ class Checked:
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             hint = "the unit stands in the key" if isinstance(value, str) else "write one"
             raise self.error(name, f"{name} is {_shown(value)}, no number; {hint}")
-        if not math.isfinite(value):
+        if isinstance(value, float) and not math.isfinite(value):
             raise self.error(name, f"{name} is {value}; write a finite number")
         if not key.least <= value <= key.most:
-            raise self.error(name, f"{name} is {value:g}; give a number from {key.least:g} to {key.most:g}")
+            shown = f"{value:g}" if abs(value) < 1e300 else _shown(value)  # an integer of hundreds of digits is no float
+            raise self.error(name, f"{name} is {shown}; give a number from {key.least:g} to {key.most:g}")
         if key.kind == "integer" and value != int(value):
             raise self.error(name, f"{name} is {value:g}; give a whole number")
         return int(value) if key.kind == "integer" else float(value)

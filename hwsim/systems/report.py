@@ -57,7 +57,7 @@ class LayerReport:
     stall_cycles : cause -> cycles
         One of `STALLS`; only those that occur.
     utilisation : float
-        ``macs / (cycles * peak)`` for products, else 0.
+        ``macs / (cycles * peak)`` for products, else 0.  Above 1 where Winograd or FFT saves products, or EIE skips zeros.
     traffic : tuple of Traffic
     actions : component -> action -> count
         Components as people call them: ``array``, ``registers``, an SRAM's name, ``vector``, ``dram``, ``leakage``.

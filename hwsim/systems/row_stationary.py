@@ -304,7 +304,10 @@ def run_layer(work: Work, machine: Machine, batch: int, mapping: Mapping | None 
                            f"{chip.buffer_words} of the buffer; enlarge register_bytes or the memory of sums")
     took = counts(shape, mapping)
     activation, weight, total = array.activation_bits, array.weight_bits, array.sum_bits
-    rounds = -(-work.reads[0].type.bits // activation) * -(-work.weights.type.bits // weight)
+    words, weight_words, out_words = (-(-tensor.type.bits // bits) for tensor, bits in (
+        (work.reads[0], activation), (work.weights, weight), (work.output, activation)))  # of a value wider than the array's
+    rounds = words * weight_words
+    inputs, filters, sum_hops = (count * rounds for count in (took.input_deliveries, took.filter_deliveries, took.sum_hops))
     macs = work.macs * batch
     done = macs * work.reads[0].density * rounds
     filter_bytes, input_bytes, sum_bytes = (words * bits // 8 for words, bits in (
@@ -314,21 +317,24 @@ def run_layer(work: Work, machine: Machine, batch: int, mapping: Mapping | None 
     return ArrayRun(
         array_cycles=took.multiply_cycles * rounds, fill_cycles=took.wait_cycles * rounds,
         mapping=f"{mapping}; {took.active_elements} of {chip.rows * chip.columns} elements, {took.passes} passes",
-        sram_bits={("activations", "read"): took.input_reads * activation, ("weights", "read"): took.filter_reads * weight,
-                   ("sums", "read"): took.sum_moves / 2 * total, ("sums", "write"): took.sum_moves / 2 * total},
-        dram_bytes={("activations", "read"): took.dram_inputs * unpadded * activation / 8 * compressed(work.reads[0], activation),
-                    ("weights", "read"): took.dram_filters * weight / 8,
-                    ("outputs", "write"): work.output.elements * batch * activation / 8 * compressed(work.output, activation)},
+        sram_bits={("activations", "read"): took.input_reads * activation * rounds,
+                   ("weights", "read"): took.filter_reads * weight * rounds,
+                   ("sums", "read"): took.sum_moves / 2 * total * rounds, ("sums", "write"): took.sum_moves / 2 * total * rounds},
+        dram_bytes={("activations", "read"): (took.dram_inputs * unpadded * words * activation / 8
+                                              * compressed(work.reads[0], activation)),
+                    ("weights", "read"): took.dram_filters * weight_words * weight / 8,
+                    ("outputs", "write"): (work.output.elements * batch * out_words * activation / 8
+                                           * compressed(work.output, activation))},
         actions={
-            "array": _sum((Action("int_multiply", activation, weight), done), (Action("int_add", total), done + took.sum_hops),
-                          (Action("array_hop", activation), took.input_deliveries),
-                          (Action("array_hop", weight), took.filter_deliveries), (Action("array_hop", total), took.sum_hops)),
+            "array": _sum((Action("int_multiply", activation, weight), done), (Action("int_add", total), done + sum_hops),
+                          (Action("array_hop", activation), inputs),
+                          (Action("array_hop", weight), filters), (Action("array_hop", total), sum_hops)),
             "registers": _sum((Action("register_read", activation, bytes=input_bytes), macs * rounds),
                               (Action("register_read", weight, bytes=filter_bytes), done),
-                              (Action("register_read", total, bytes=sum_bytes), done + took.sum_hops),
+                              (Action("register_read", total, bytes=sum_bytes), done + sum_hops),
                               (Action("register_write", total, bytes=sum_bytes), done),
-                              (Action("register_write", activation, bytes=input_bytes), took.input_deliveries),
-                              (Action("register_write", weight, bytes=filter_bytes), took.filter_deliveries))},
+                              (Action("register_write", activation, bytes=input_bytes), inputs),
+                              (Action("register_write", weight, bytes=filter_bytes), filters))},
         footprint_bytes={"activations": took.buffer_inputs * activation / 8, "weights": took.filters * weight / 8,
                          "sums": took.buffer_sums * total / 8},
         tiles=took.tiles, notes=(f"operands wider than the array's take {rounds} rounds",) if rounds > 1 else ())

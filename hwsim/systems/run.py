@@ -57,7 +57,9 @@ def simulate(workload: Workload, machine: Machine, *, batch: int = 1, algorithm:
     works = workload.works
     if machine.array.arithmetic == "float":
         works = tuple(_as_floats(work, machine.array) for work in works)
-    here, used = resident(works, memory, batch)
+    # A row-stationary array's mapping takes all of its buffer, and Eyeriss has every layer's activations in DRAM.
+    stay = machine.array.kind != "row_stationary"
+    here, used = resident(works, memory, batch) if stay else ([set[str]() for _ in works], [0.0] * len(works))
     weights_here = machine.array.kind == "eie" and eie_array.all_on_chip(works, machine)
     notes = ["all compressed weights are on chip before the run begins"] if weights_here else []
     done: dict[object, tuple[LayerReport, tuple[str, ...]]] = {}
@@ -65,7 +67,7 @@ def simulate(workload: Workload, machine: Machine, *, batch: int = 1, algorithm:
     start = 0
     for position, work in enumerate(works):
         context = Context(memory, table, batch, tuple(name in here[position] for name in work.inputs),
-                          work.name in here[position], used[position], weights_here)
+                          work.name in here[position] and work.name not in workload.outputs, used[position], weights_here)
         key = (_key(work), context.inputs_here, context.output_here, context.resident_bytes)
         if key not in done:
             done[key] = _layer(work, context, algorithms)

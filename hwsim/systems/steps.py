@@ -62,6 +62,7 @@ class Given(NamedTuple):
     weight_bits: float
     sum_bits: float
     output_bits: float
+    joined_bits: float
     memory_activations: int
     memory_weights: int
     memory_sums: int
@@ -73,6 +74,7 @@ class Given(NamedTuple):
     speed: float
     latency: float
     overlapped: bool
+    eager: bool
 
 
 class Cost(NamedTuple):
@@ -137,6 +139,13 @@ def work(p, m, n, k):  # type: ignore[no-untyped-def]
 
 
 @_compiled
+def end(p, axis, dimension):  # type: ignore[no-untyped-def]
+    """The mean of a dimension's first and last tile, in tiles of mean size."""
+    size = (p.pixels, p.filters, p.terms)[dimension]
+    return (axis[TILE] + max(0.0, size - (axis[COUNT] - 1) * axis[TILE])) / 2 * axis[COUNT] / size
+
+
+@_compiled
 def evaluate(p, g, m, n, k, order, kinds):  # type: ignore[no-untyped-def]
     """The price of one tiling.
 
@@ -188,9 +197,13 @@ def evaluate(p, g, m, n, k, order, kinds):  # type: ignore[no-untyped-def]
     load_w = np.ceil(p.weights_total / (groups * n[COUNT] * k[COUNT]) / p.burst) * p.burst
     other = np.ceil(p.others_total / mn / p.burst) * p.burst
     store = np.ceil(p.outputs_total / mn / p.burst) * p.burst
-    spilled = np.ceil(p.sums_total / mn / p.burst) * p.burst * mn * (parts_of_k - 1) / (steps - 1) if spills else 0.0
+    spilled = 0.0
+    if spills:
+        stays = groups * end(p, m, M) * end(p, n, N)  # where the outermost loop goes on, a tile of sums need not leave
+        spilled = np.ceil(p.sums_total / mn / p.burst) * p.burst * (mn - stays) * (parts_of_k - 1) / (steps - 1)
 
-    # How many steps of each kind, and which operands they load: those that depend on a loop that goes on or starts again.
+    # How many steps of each kind, and which operands they load: those that depend on the loop that goes on.  A loop inside turns
+    # round then and goes back, so that the tile before needed the same of it: its first tile or its last, by turns.
     n1, n2, n3 = axes[order[0]][COUNT], axes[order[1]][COUNT], axes[order[2]][COUNT]
     first_rounds = 1.0 if order[3] else n1
     kinds[:] = 0.0
@@ -200,20 +213,25 @@ def evaluate(p, g, m, n, k, order, kinds):  # type: ignore[no-untyped-def]
     kinds[MIDDLE_AGAIN, NUMBER] = groups * (n1 - first_rounds) * (n2 - 1)
     kinds[OUTER, NUMBER] = groups * (n1 - 1)
     kinds[GROUP, NUMBER] = groups - 1
-    for what, foreign, size, keeps in ((ACTIVATIONS, N, load_a, 1), (WEIGHTS, M, load_w, 2)):
-        inner = order[2] != foreign
-        middle = order[1] != foreign or (inner and n3 > 1)
-        outer = order[0] != foreign or (order[1] != foreign and n2 > 1) or (inner and n3 > 1)
-        kinds[INNER, what] = size if inner else 0.0
-        kinds[MIDDLE, what] = size if middle else 0.0
+    for what, foreign, mean, keeps in ((ACTIVATIONS, N, load_a, 1), (WEIGHTS, M, load_w, 2)):
+        size = mean
+        if order[1] == foreign and n2 > 1 and n3 > 1:
+            size = mean * (n3 - end(p, axes[order[2]], order[2])) / (n3 - 1)
+        elif order[0] == foreign and n1 > 1 and n2 * n3 > 1 and order[3] != keeps:
+            size = mean * (n2 * n3 - end(p, axes[order[2]], order[2]) * end(p, axes[order[1]], order[1])) / (n2 * n3 - 1)
+        kinds[INNER, what] = size if order[2] != foreign else 0.0
+        kinds[MIDDLE, what] = size if order[1] != foreign else 0.0
         if order[3] != keeps:
             kinds[INNER_AGAIN, what], kinds[MIDDLE_AGAIN, what] = kinds[INNER, what], kinds[MIDDLE, what]
-            kinds[OUTER, what] = size if outer else 0.0
-        kinds[GROUP, what] = size
+            kinds[OUTER, what] = size if order[0] != foreign else 0.0
+        kinds[GROUP, what] = mean
     for kind in range(6):
-        # Outputs that are complete; where sums leave, in one step of many.
-        ends = (mn - 1) / (steps - 1) if spills else 0.0 if kind in (INNER, INNER_AGAIN) else 1.0
-        kinds[kind, OTHERS], kinds[kind, OUTPUTS] = other * ends, store * ends
+        # A tile of outputs is complete before a step that is none of the inner loop's, and leaves in the one behind that; where
+        # sums leave, that is one step of many.
+        inside = kind in (INNER, INNER_AGAIN)
+        begins = (mn - 1) / (steps - 1) if spills else 0.0 if inside else 1.0
+        leaves = begins if spills or n3 == 1 else (mn - 1) / (mn * (n3 - 1)) if inside else 0.0
+        kinds[kind, OTHERS], kinds[kind, OUTPUTS] = other * begins, store * leaves
         kinds[kind, SUMS_IN] = kinds[kind, SUMS_OUT] = spilled
     kinds[FIRST, NUMBER], kinds[FIRST, ACTIVATIONS], kinds[FIRST, WEIGHTS] = 1.0, load_a, load_w + p.constants
     kinds[FIRST, OTHERS] = other
@@ -225,7 +243,7 @@ def evaluate(p, g, m, n, k, order, kinds):  # type: ignore[no-untyped-def]
     sram_s = moved_s * p.sum_bits if outside else 0.0
     port = 0.0
     for memory in range(3):
-        read = (sram_a if p.memory_activations == memory else 0.0) + (sram_w if p.memory_weights == memory else 0.0)
+        read = (sram_a + p.joined_bits if p.memory_activations == memory else 0.0) + (sram_w if p.memory_weights == memory else 0.0)
         sums = sram_s if p.memory_sums == memory else 0.0
         written = (p.output_bits if p.memory_activations == memory else 0.0) + sums
         port = max(port, (read + sums) / p.port[memory], written / p.port[memory])
@@ -246,6 +264,13 @@ def evaluate(p, g, m, n, k, order, kinds):  # type: ignore[no-untyped-def]
         kinds[kind, DRAM] = kinds[kind, SPAN] = dram
         if kind < FIRST:
             kinds[kind, SPAN] = max(busy, dram) if p.overlapped else busy + dram
+        elif kind == FIRST and p.eager:
+            # The first fold waits for its own operands alone, and for those as they come.
+            share = 1.0 / (axes[p.row][FOLDS] / axes[p.row][COUNT]) / (axes[p.column][FOLDS] / axes[p.column][COUNT])
+            whole_a = axes[N][FOLDS] / axes[N][COUNT] if p.stream != N else 1.0
+            whole_w = axes[M][FOLDS] / axes[M][COUNT] if p.stream != M else 1.0
+            first = p.latency + share * (load_a * whole_a + load_w * whole_w) / p.speed - share * compute
+            kinds[kind, DRAM] = kinds[kind, SPAN] = max(0.0, first, dram - busy)
         total += kinds[kind, NUMBER] * kinds[kind, SPAN]
         traffic += kinds[kind, NUMBER] * moved
     return Cost(True, np.ceil(total - 1e-6), traffic, footprint, array, fill, steps, compute, port, vector, rounds, held_a, held_w,

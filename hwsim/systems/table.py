@@ -6,6 +6,7 @@ import csv
 import difflib
 import math
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -154,10 +155,11 @@ def rows_of(text: str, where: str, needed: Sequence[str], columns: Sequence[str]
 
 
 def _check_header(header: list[str], at: str, needed: Sequence[str], columns: Sequence[str]) -> None:
+    counts = Counter(header)
     for name in header:
         if name not in columns:
             raise TableError(f"{at}: there is no column '{name[:60]}'{nearest(name, columns)}; there are {', '.join(columns)}")
-        if header.count(name) > 1:
+        if counts[name] > 1:
             raise TableError(f"{at}: the column '{name}' is there twice; take one out")
     missing = [name for name in needed if name not in header]
     if missing:

@@ -7,10 +7,11 @@ orders of loops those are tried that differ in what is fetched again:
   kept on chip as a whole, so that only the first round loads it;
 - K outermost, where sums leave for DRAM and come back for each part of K.
 
-What a tile needs is loaded unless the tile before needed the same.  With double buffering a step takes as long as the slowest of
-computing this tile, loading the next, storing the last one, the SRAM's ports and the vector unit; steps are alike but for what
-they load, so there is one time for each kind of step, from mean sizes (the last tile of a row may be smaller).  The first load
-and the last store are not hidden.  Without double buffering everything adds up.
+Loops go back and forth, and what a tile needs is loaded unless the tile before needed the same.  With double buffering a step
+takes as long as the slowest of computing this tile, loading the next, storing the last one, the SRAM's ports and the vector unit;
+steps are alike but for what they load, so there is one time for each kind of step, from mean sizes (the last tile of a row may be
+smaller).  The first load and the last store are not hidden, but that an eager array computes on words of the first tile as they
+come.  Without double buffering everything adds up.
 """
 
 from __future__ import annotations
@@ -125,7 +126,7 @@ def _by_frame(job: Job) -> Job:
     """The same with frames one after the other, as groups are: weights are loaded again for each."""
     frames = job.batch
     return replace(job, way=replace(job.way, groups=job.way.groups * frames), batch=1, output_bytes=job.output_bytes * frames,
-                   other_bytes=job.other_bytes * frames, operations=job.operations * frames)
+                   other_bytes=job.other_bytes * frames, operations=job.operations * frames, joined_bits=job.joined_bits * frames)
 
 
 def _best(job: Job, memory: Memory) -> Tiling | None:
@@ -191,13 +192,13 @@ def _given(job: Job, memory: Memory) -> Given:
         constants=float(-(-job.constant_bytes // machine.dram.burst_bytes) * machine.dram.burst_bytes),
         activation_bits=float(products * way.stored_bits * slices_w),
         weight_bits=products * way.weight_bits * slices_a / way.merged, sum_bits=float(products * array.sum_bits),
-        output_bits=float(job.output_bytes * job.batch * 8),
+        output_bits=float(job.output_bytes * job.batch * 8), joined_bits=float(job.joined_bits * job.batch),
         memory_activations=place["activations"], memory_weights=place["weights"], memory_sums=place["sums"],
         room=(room[0], room[1], room[2]), port=(port[0], port[1], port[2]),
         transforms=pixels * way.terms * products * way.in_adds / machine.vector_lanes,
         operations=job.batch * (job.operations + way.out_adds * way.pixels * way.filters * products) / machine.vector_lanes,
         burst=float(machine.dram.burst_bytes), speed=float(memory.bytes_per_cycle), latency=float(memory.latency_cycles),
-        overlapped=memory.overlapped)
+        overlapped=memory.overlapped, eager=array.eager)
 
 
 def _waits(cost: Cost, kinds: list[list[float]], memory: Memory) -> dict[str, float]:

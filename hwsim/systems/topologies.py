@@ -82,7 +82,7 @@ def topology(name_or_path: str | Path) -> Workload:
         choices = nearest(name, known) or f"; choose one of {', '.join(known)}, or give the path of a .csv file"
         raise TableError(f"there is no topology '{name[:80]}'{choices}")
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # as spreadsheets write it
     except (OSError, UnicodeDecodeError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise TableError(f"cannot read the topology '{path}': {reason}; give the path of a CSV file") from None
@@ -106,9 +106,10 @@ def parse_topology(text: str, name: str = "topology", where: str = "topology") -
     if is_scalesim(text):
         return read_scalesim(text, name, where)
     layers: list[_Layer] = []
+    names: dict[str, None] = {}
     shapes: dict[str, tuple[int, int, int]] = {}
     for row in rows_of(text, where, NEEDED, COLUMNS):
-        layer = _layer(row, [one.name for one in layers])
+        layer = _layer(row, names)
         row.check_macs("channels", layer.outputs * _terms(layer))
         shapes.setdefault(INPUT, layer.given)
         for number, read in enumerate(layer.reads):
@@ -117,6 +118,7 @@ def parse_topology(text: str, name: str = "topology", where: str = "topology") -
             raise row.error("channels", f"of all that it reads are {total}; mend it")
         shapes[layer.name] = layer.made
         layers.append(layer)
+        names[layer.name] = None
     if not layers:
         raise TableError(f"{where} has no layers; give one row for each")
     types = _types(layers)
@@ -125,14 +127,14 @@ def parse_topology(text: str, name: str = "topology", where: str = "topology") -
     return Workload(name, works, Tensor(math.prod(shapes[INPUT]), types[INPUT]))
 
 
-def _layer(row: Row, known: Sequence[str]) -> _Layer:
+def _layer(row: Row, known: dict[str, None]) -> _Layer:
     name, kind = row.text("layer"), row.choice("kind", tuple(KINDS))
-    if name in (*known, INPUT):
+    if name in known or name == INPUT:
         raise row.error("layer", "is taken; give each layer a name of its own")
     height, width, channels = (row.number(key) for key in ("height", "width", "channels"))
-    reads = tuple(row.text("reads", known[-1] if known else INPUT).split())
+    reads = tuple(row.text("reads", next(reversed(known), INPUT)).split())
     for read in reads:
-        if read not in (*known, INPUT):
+        if read not in known and read != INPUT:
             raise row.error("reads", f"names '{read}', which no row before it makes{nearest(read, known)}")
     product = KINDS[kind] == "product"
     windowed = kind in ("conv", "maxpool", "avgpool")

@@ -144,11 +144,14 @@ class Workload:
     name : str
     works : tuple of Work, producers before consumers
     input : Tensor
+    outputs : tuple of str
+        Layers whose results are the network's although other layers read them; those that nothing reads always are.
     """
 
     name: str
     works: tuple[Work, ...]
     input: Tensor
+    outputs: tuple[str, ...] = ()
 
     @property
     def macs(self) -> int:

@@ -77,7 +77,18 @@ def workload_of(graph: Graph) -> Workload:
     kind = inputs[0].type
     for value in inputs[1:]:
         kind = kind.union(value.type)
-    return Workload(graph.name, works, Tensor(sum(value.elements for value in inputs), kind))
+    read = {name for work in works for name in work.inputs}
+    outputs = dict.fromkeys(makers.get(_memory_of(graph, one.value), "") for one in graph.outputs)
+    return Workload(graph.name, works, Tensor(sum(value.elements for value in inputs), kind),
+                    tuple(name for name in outputs if name and name in read))
+
+
+def _memory_of(graph: Graph, value: str) -> str:
+    """The value that a reshaped one is in memory."""
+    sources = {node.output: node.inputs[0] for node in graph.nodes if isinstance(node.op, Reshape)}
+    while value in sources:
+        value = sources[value]
+    return value
 
 
 def _grouped(graph: Graph, position: dict[str, int]) -> list[_Layer]:

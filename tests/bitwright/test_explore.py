@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import pytest
 
 import intir
-from bitwright.explored import ascii_plot, energy
+from bitwright.show_explored import ascii_plot, energy
 from hwsim import plan as plans
 from hwsim.design import make_design
 from tests.bitwright.conftest import Files, invoke
@@ -64,7 +64,7 @@ def test_search_for_scripts(files: Files) -> None:
     (["--device", "xc7z010", "--plot", "x.gif"], "cannot draw 'x.gif': pictures end in .svg, .png, .pdf"),
     (["--device", "xc7z010", "--points", "0", "--plot", "x.svg"], "--points is 0, but --pareto and --plot want a front"),
     (["--device", "xc7z010", "--energy", "46nm"], "46nm"),
-    (["--device", "xc7z010", "-o", "/nowhere/p.toml"], "cannot write the plan '/nowhere/p.toml'"),
+    (["--device", "xc7z010", "-o", "/nowhere/p.toml"], "cannot write '/nowhere/p.toml'"),
 ])
 def test_search_refuses(files: Files, options: list[str], said: str) -> None:
     assert said in refused("search", files.intir, *options)

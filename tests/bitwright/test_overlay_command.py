@@ -34,6 +34,7 @@ def test_a_folder_is_written_and_shown(tmp_path: Path) -> None:
     (["--kind", "s8"], "--kind is 's8'; choose int8 or xnor, or give the types of activations and weights, like s8,s8"),
     (["--kind", "s8,float"], "'float' is no type of the IR; write u8, s4, bipolar, ternary, [lo, hi] or [lo, hi] step n"),
     (["--rows", "0"], "an array with rows 0; give 1 to 256"),
+    (["--sum-bits", "4"], "sums of 4 bits do not hold even one product of u8 and s8; make sum_bits greater"),
     (["--depth", "100"], "tile memories of 100 words a half; give a power of two from 2 on"),
 ])
 def test_bad_options_are_one_sentence(options: list[str], said: str, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from hwsim.search import Point, SearchResult
 from hwsim.sweep import Row
 
 from .shell import InputError
-from .show import _table
+from .show import ruled
 
 #: Kinds of pictures that are drawn.
 PICTURES = (".svg", ".png", ".pdf")
@@ -28,7 +28,7 @@ MOST_SHOWN = 16
 def front(result: SearchResult, console: Console) -> None:
     """The designs of a search from the fastest to the slowest, the best one marked; without a file to draw to, a plot, too."""
     room = DEVICES[result.device].room
-    shown = _table(f"{result.network} on {result.device} at {result.clock_mhz:g} MHz: what no other design found is better than; "
+    shown = ruled(f"{result.network} on {result.device} at {result.clock_mhz:g} MHz: what no other design found is better than; "
                   f"* is the best by {result.objective}", "<", "frames/s", "interval", "latency", "energy", "LUTs", "", "BRAMs",
                   "", "DSPs", "", "<checked")
     for point in result.front or (result.best,):
@@ -53,14 +53,14 @@ def sweep(network: str, rows: Sequence[Row], best: Mapping[str, Row], front: Seq
     told = [*(name for name in ("machine", "batch", "algorithm") if len({row[name] for row in rows}) > 1), *axes]
     short = [re.sub(r"array\.|sram\.", "", key).replace(".", " ").replace("_", " ") for key in told]  # a header breaks at spaces
     measures = ("frames/s", "uJ/frame", "DRAM MB", "used", "<bound")
-    shown = _table(f"{network}: the best of {len(rows):,} points", "<", *short, *measures)
+    shown = ruled(f"{network}: the best of {len(rows):,} points", "<", *short, *measures)
     for name, row in best.items():
         shown.add_row(name, *(_cell(row.get(key, "")) for key in told), *_measures(row))
     console.print(shown)
     spread = evenly(front, MOST_SHOWN, [math.log(float(row["frames_per_second"])) for row in front])
     some = f"; {len(spread)} of them" if len(spread) < len(front) else ""
-    shown = _table(f"{network}: {len(front):,} points that no other is better than in frames a second, energy, array, SRAM, clock "
-                   f"and DRAM{some}", *short, *measures)
+    shown = ruled(f"{network}: {len(front):,} points that no other is better than in frames a second, energy, array, SRAM, clock "
+                  f"and DRAM{some}", *short, *measures)
     for row in spread:
         shown.add_row(*(_cell(row.get(key, "")) for key in told), *_measures(row))
     console.print(shown)
