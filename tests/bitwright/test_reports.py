@@ -34,7 +34,7 @@ def test_a_folder_that_is_not_there(files: Files, tmp_path: Path) -> None:
     done = invoke("sim", files.intir, "--html", tmp_path / "none" / "x.html")
     assert done.exit_code == 2 and done.stdout == ""
     assert done.stderr == (f"bitwright: cannot write '{tmp_path}/none/x.html': No such file or directory; choose a folder that exists "
-                           "and is writable\n")
+                           "and is writable; nothing was written\n")
 
 
 def test_nothing_is_written_if_one_cannot_be_made(files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
