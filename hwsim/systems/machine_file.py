@@ -16,6 +16,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from ..energy import table_names
 from .machine import CONTENTS, Array, Dram, Machine, Sram
 from .machine_keys import ARRAY_KEYS, DRAM_KEYS, MACHINE_KEYS, SIZES, SRAM_KEYS, TABLES, Checked, Key, MachineError, Source
 from .table import nearest, rows_of
@@ -109,6 +110,9 @@ def parse_machine(text: str, name: str = "machine", where: str = "machine",
     energy = machine.get("energy", Machine.energy)
     if folder is not None and "." in energy and not Path(energy).is_absolute():
         energy = str(folder / energy)
+    elif "." not in energy and "/" not in energy and energy not in table_names():
+        raise machine.error("energy", f"there is no energy table '{energy[:80]}'{nearest(energy, table_names())}; there are "
+                            f"{', '.join(table_names())}, and files, whose names end with .csv")
     algorithms = machine.get("algorithms", Machine.algorithms)
     if array.arithmetic in ("binary", "ternary") and {"winograd", "fft"} & set(algorithms):
         raise source.error(("algorithms",), f"winograd and fft turn {array.arithmetic} operands into wider ones; take them out of "

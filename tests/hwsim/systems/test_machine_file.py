@@ -143,6 +143,7 @@ def changed(old: str, new: str) -> str:
 
 @pytest.mark.parametrize(("text", "wanted"), [
     (changed("clock_mhz", "clock"), "m, line 3: 'clock' has no unit; write clock_mhz"),
+    ('energy = "8nm"\n' + GOOD, "m, line 1: there is no energy table '8nm'; did you mean '28nm'?; there are 22nm, "),
     (changed("clock_mhz", "frequency"), "m, line 3: there is no key 'frequency' of a machine; write clock_mhz"),
     (changed("kib", "size"), "m, line 12: there is no key 'size' in [sram.buffer]; write bytes"),
     (changed("width_bits", "width"), "m, line 13: 'width' has no unit; write width_bits"),
