@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
 from .dataflow import SimulationError
 from .engines.fifo import StreamFifo
 from .engines.fork import Fork
@@ -38,14 +41,22 @@ def least_depths(ample: Design, fixed: set[str]) -> dict[str, int]:
     if not names:
         return ample.depths
     trace = ample.settled
-    peaks = {stage.name: int(peak) for stage, peak in zip(ample.stages, trace.peak_words, strict=True)}
+    slow = _slow_source(ample)
+    held = trace.peak_words
+    if len(slow) > 1:
+        held = np.maximum(held, ample.simulate(SETTLED_FRAMES, source=slow).peak_words)
+    peaks = {stage.name: int(peak) for stage, peak in zip(ample.stages, held, strict=True)}
     depths = ample.depths | {name: max(LEAST_DEPTH, min(ample.depths[name], peaks[name] + 1)) for name in names}
     goal, limit = ample.rate(), trace.total_cycles
 
     def is_enough(change: dict[str, int]) -> bool:
         try:
             tried = ample.with_depths(depths | change)
-            return tried.rate_of(tried.simulate(SETTLED_FRAMES, limit_cycles=limit)) == goal
+            if tried.rate_of(tried.simulate(SETTLED_FRAMES, limit_cycles=limit)) != goal:
+                return False
+            if len(slow) > 1:
+                tried.simulate(SETTLED_FRAMES, source=slow)
+            return True
         except SimulationError:  # later than with ample queues, or a join whose other side waits for words that have no room here
             return False
 
@@ -69,6 +80,17 @@ def least_depths(ample: Design, fixed: set[str]) -> dict[str, int]:
         while depths[name] > LEAST_DEPTH and is_enough({name: depths[name] - 1}):
             depths[name] -= 1
     return depths
+
+
+def _slow_source(design: Design) -> NDArray[np.bool_]:
+    """A source that leaves pipelines all but empty, where that could make a join wait for ever.
+
+    A pipeline moves on as a whole, so one with empty registers between its words holds fewer of them when its output waits.
+    """
+    if not any(isinstance(stage.engine, Fork) for stage in design.stages):
+        return np.ones(1, np.bool_)
+    longest = max(getattr(stage.timing, "latency_cycles", 1) for stage in design.stages)
+    return np.arange(longest + 1) == 0
 
 
 def per_layer(queues: Queues, depths: Mapping[str, int]) -> dict[str, list[int]]:

@@ -37,7 +37,7 @@ def levels(m: Module, p: Levels, rows: Int64, kind: IntType, elements: list[Valu
     if p.bisects:
         return _bisected(m, p, rows, kind, elements, fold, advance, stem)
     bits = p.pe * p.thresholds * p.bits
-    flat = lanes(rom(m, "thresholds", stem, threshold_words(p, rows, kind), bits, fold, advance, load=load), kind)
+    flat = lanes(rom(m, "thresholds", stem, threshold_words(p, rows, kind), bits, fold, advance, p.memory, load), kind)
     return [balanced_sum([Value.cast(x >= t) for t in flat[n * p.thresholds:(n + 1) * p.thresholds]])
             for n, x in enumerate(elements)]
 
@@ -53,7 +53,7 @@ def _bisected(m: Module, p: Levels, rows: Int64, kind: IntType, elements: list[V
     padded = np.concatenate([np.full((len(rows), extra), kind.lo), np.sort(rows, axis=1)], axis=1)
     tables = padded.reshape(p.folds, p.pe, p.stored)
     middles = [pattern(word.tolist(), kind) for word in tables[:, :, p.stored // 2]]
-    first = rom(m, "thresholds", stem, middles, p.pe * p.bits, fold, advance)
+    first = rom(m, "thresholds", stem, middles, p.pe * p.bits, fold, advance, p.memory)
     places: list[Value] = [fold if p.folds > 1 else Const(0, 0)]  # the word's number, as it goes along
     for step in range(1, p.steps):
         places.append(register(m, advance, places[-1], f"fold_{step}") if p.folds > 1 else places[-1])
@@ -69,7 +69,7 @@ def _bisected(m: Module, p: Levels, rows: Int64, kind: IntType, elements: list[V
             if len(words) <= MOST_WIRED:
                 word = register(m, advance, selected(address, [Const(one, p.bits) for one in words]), f"threshold_{step}_{n}")
             else:
-                word = rom(m, f"thresholds_{step}_{n}", stem, words, p.bits, address, advance)
+                word = rom(m, f"thresholds_{step}_{n}", stem, words, p.bits, address, advance, p.memory)
             held = register(m, advance, held, f"held_{step}_{n}")
             found = Cat(held >= lanes(word, kind)[0], register(m, advance, found, f"found_{step}_{n}"))
         counts.append((found - extra)[:p.thresholds.bit_length()] if extra else found)

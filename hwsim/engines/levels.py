@@ -32,6 +32,8 @@ class Levels:
     folds : int
         Words per round with thresholds of their own; 1: they are wired in.
     bisects : bool
+    memory : str
+        Where the tables are: one of `memories.STYLES`.
     """
 
     pe: int
@@ -39,6 +41,7 @@ class Levels:
     bits: int
     folds: int
     bisects: bool
+    memory: str = "auto"
 
     @property
     def steps(self) -> int:
@@ -64,10 +67,10 @@ class Levels:
     def memories(self) -> tuple[Memory, ...]:
         """Of the first step one for all elements, of each further one a table for each element."""
         if not self.bisects:
-            return (Memory(self.folds, self.pe * self.thresholds * self.bits),)
-        tables = [Memory(self.folds << step, self.bits, style="distributed" if self.folds << step <= MOST_WIRED else "auto")
+            return (Memory(self.folds, self.pe * self.thresholds * self.bits, style=self.memory),)
+        tables = [Memory(self.folds << step, self.bits, style="distributed" if self.folds << step <= MOST_WIRED else self.memory)
                   for step in range(1, self.steps)]
-        return (Memory(self.folds, self.pe * self.bits), *(table for table in tables for _ in range(self.pe)))
+        return (Memory(self.folds, self.pe * self.bits, style=self.memory), *(table for table in tables for _ in range(self.pe)))
 
     @property
     def luts(self) -> int:

@@ -147,7 +147,8 @@ class Mvu(Engine):
     @cached_property
     def levels(self) -> Levels:
         """How sums are compared with thresholds."""
-        return Levels(self.pe, self.thresholds, self.threshold_type.bits, self.neuron_folds, self.thresholds > MOST_AT_ONCE)
+        return Levels(self.pe, self.thresholds, self.threshold_type.bits, self.neuron_folds, self.thresholds > MOST_AT_ONCE,
+                      self.memory)
 
     @cached_property
     def schedule(self) -> Schedule:
