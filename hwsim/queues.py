@@ -90,7 +90,9 @@ def _slow_source(design: Design) -> NDArray[np.bool_]:
     if not any(isinstance(stage.engine, Fork) for stage in design.stages):
         return np.ones(1, np.bool_)
     longest = max(getattr(stage.timing, "latency_cycles", 1) for stage in design.stages)
-    return np.eye(1, longest + 1, dtype=np.bool_)[0]
+    slow = np.zeros(longest + 1, np.bool_)
+    slow[0] = True
+    return slow
 
 
 def per_layer(queues: Queues, depths: Mapping[str, int]) -> dict[str, list[int]]:
