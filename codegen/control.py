@@ -9,7 +9,7 @@ from typing import Any
 import hwsim
 
 from .axi import AxiPort
-from .registers import ACCESS, ADDRESS_BITS, Facts, Field, Register, register_map
+from .registers import ACCESS, ADDRESS_BITS, ID, MAP_VERSION, Facts, Field, Register, register_map
 from .templates import render
 
 #: Signals of AXI4-Lite behind their prefix.
@@ -25,14 +25,20 @@ class Control:
     ----------
     top : str
         Name of the design's top module.
+    design_hash : str
     registers : tuple of Register
     beats_in : int
         Input beats of a frame.
     """
 
     top: str
+    design_hash: str
     registers: tuple[Register, ...]
     beats_in: int
+
+    def register(self, name: str) -> Register:
+        """The register of a name."""
+        return next(one for one in self.registers if one.name == name)
 
     @property
     def accesses(self) -> dict[str, str]:
@@ -45,7 +51,7 @@ def make_control(top: str, design_hash: str, s_axis: AxiPort, m_axis: AxiPort) -
     """The shell for a design's ports."""
     major, minor, patch = (int(part) for part in hwsim.__version__.split(".")[:3])
     facts = Facts((major, minor, patch), design_hash, s_axis.beats, m_axis.beats, s_axis.data_bytes, m_axis.data_bytes)
-    return Control(top, register_map(facts), s_axis.beats)
+    return Control(top, design_hash, register_map(facts), s_axis.beats)
 
 
 def verilog(control: Control, header: str) -> dict[str, str]:
@@ -120,10 +126,15 @@ def files(control: Control | None, header: str) -> dict[str, str]:
     view: dict[str, Any] = {"top": top, "registers": control.registers, "accesses": control.accesses}
     resets = {(register.name, field.name): f"{field.bits}'h{field.reset:x}" if isinstance(field.reset, int) else field.reset
               for register in control.registers for field in register.fields}
+    events = [(field.name, field.mask) for field in control.register("interrupt_status").fields]
+    known: dict[str, Any] = {"id": ID, "map_version": MAP_VERSION, "design_hash": control.design_hash, "events": events}
     return {
         f"{top}.rdl": render("registers.rdl.j2", **view, name=rdl_name(top), properties=_RDL, resets=resets,
                              header=commented(header, "// ")),
         f"driver/{top}_registers.h": render("registers.h.j2", **view, prefix=top.upper(), header=commented(header, " * ")),
+        f"driver/{top}_driver.h": render("driver.h.j2", **view, **known, prefix=top.upper(), header=commented(header, " * ")),
+        f"driver/{top}_driver.c": render("driver.c.j2", **view, prefix=top.upper(), header=commented(header, " * ")),
+        f"driver/{top}_driver.py": render("driver.py.j2", **view, **known, header=header),
     }
 
 
