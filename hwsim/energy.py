@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Final
 
 from intir import BitwrightError
+from intir.whole import unreadable
 
 from .energy_file import Figure, TableFile, describe, nearest, read_table
 from .energy_grid import EnergyError, Grid, cacti
@@ -219,8 +220,7 @@ def _load(path: Path, above: tuple[Path, ...]) -> EnergyTable:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise EnergyError(f"the energy table {path} cannot be read: {reason}") from None
+        raise EnergyError(f"the energy table {path} cannot be read: {unreadable(error)}") from None
     return _table(read_table(text, str(path)), str(path), (*above, path.resolve()))
 
 

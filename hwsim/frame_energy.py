@@ -2,7 +2,7 @@
 
 Only what moves and what is computed counts; neither clock tree, nor leakage, nor the wires of an FPGA do, so a design's energy does
 not depend on its rate, and designs of one network can be compared, not chips.  A memory in block RAM counts as reads of 32 bits out
-of 2 KiB, as in `systems.dataflow_machine`; one in LUTs, and a queue, as reads of registers.
+of 2 KiB, here as in `systems.dataflow_machine`; one in LUTs, and a queue, as reads of registers.
 """
 
 from __future__ import annotations
