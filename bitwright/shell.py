@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import io
 import sys
+import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -46,6 +47,15 @@ def user_errors(command: Callable[..., Any]) -> Callable[..., Any]:
             raise typer.Exit(130) from None
 
     return guarded
+
+
+def toml_value(text: str) -> object:
+    """A value as TOML has it; what is none, or more than one, is a text."""
+    try:
+        parsed = tomllib.loads(f"value = {text}")
+    except (ValueError, RecursionError):
+        return text.strip()
+    return parsed["value"] if len(parsed) == 1 else text.strip()
 
 
 def load_array(path: Path) -> np.ndarray[Any, Any]:
