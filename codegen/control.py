@@ -9,7 +9,7 @@ from typing import Any
 import hwsim
 
 from .axi import AxiPort
-from .registers import ACCESS, ADDRESS_BITS, ID, MAP_VERSION, Facts, Field, Register, register_map
+from .registers import ACCESS, ADDRESS_BITS, ID, MAP_VERSION, Facts, Register, register_map
 from .templates import render
 
 #: Signals of AXI4-Lite behind their prefix.

@@ -184,7 +184,8 @@ def loads(text: str, where: str = "plan") -> Plan:
         data = tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # ValueError: TOMLDecodeError, or an integer of thousands of digits
         raise PlanError(f"{where} is no valid TOML: {error}; mend that line or write a new plan with `bitwright plan`") from None
-    _known(data, {"version", "network", "structure", "family", "device", "clock_mhz", "control", "input_fifo_depth", "layers"}, where)
+    _known(data, {"version", "network", "structure", "family", "device", "control", "clock_mhz", "input_fifo_depth", "layers"},
+           where)
     version = data.get("version")
     if version != VERSION or type(version) is not int:  # True == 1
         has = "no version" if version is None else f"version {version!r}"

@@ -54,7 +54,7 @@ def harness(top: str, text: str) -> str:
         wired = ", ".join(f".{name}({name if name in shared else f'{copy}_{name}'})" for _, _, name in ports)
         parameter = "" if start is None else f"#(.AUTO_START({start})) "
         copies += f"    {top} {parameter}{copy} ({wired});\n    assign {copy}_is_open = {copy}.is_open;\n"
-    preset = "    always @(posedge aclk) if (preset) manual.control.cycles <= 64'hffff_fff0;\n"
+    preset = "    always @(negedge aclk) if (preset) manual.control.cycles = 64'hffff_fff0;\n"
     return f"module {top}_harness (\n" + ",\n".join(outside) + f"\n);\n{copies}{preset}endmodule\n"
 
 
@@ -77,8 +77,9 @@ def outcome(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory, request: p
     text = (copy / "rtl" / f"{top}.v").read_text()
     (copy / "tb" / f"{top}_harness.v").write_text(harness(top, text))
     with (copy / "lint.vlt").open("a") as waivers:  # a harness that reaches into the design
-        waivers.write(f'lint_off -file "*/{top}_harness.v"\nlint_off -rule MULTIDRIVEN -file "*/{top}_control.v"\n')
+        waivers.write(f'lint_off -file "*/{top}_harness.v"\nlint_off -rule MULTIDRIVEN -file "*/{top}_control.v"\nlint_off -rule BLKANDNBLK -file "*/{top}_control.v"\n')
     shutil.copy(BENCH, copy / "tb" / "bench.py")
+    shutil.copy(BENCH.with_name("shell_tb.py"), copy / "tb")
     library = folder / "driver.so"
     subprocess.run(["cc", "-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Werror", "-shared", "-fPIC", "-o", library,
                     copy / "driver" / f"{top}_driver.c"], check=True)
