@@ -11,8 +11,8 @@ from hwsim.engines.base import Engine
 from hwsim.engines.mvu import Mvu
 from intir import Graph
 
+from .blocks.mvu import unit_images
 from .errors import CodegenError
-from .generate import BLOCKS
 
 #: Of a reloadable unit, the types that hold for any of its weights.
 _UNIT_TYPES = ("w_type", "acc_type", "threshold_type", "out_type")
@@ -57,8 +57,7 @@ def reload_words(design: Design, graph: Graph) -> dict[str, tuple[int, ...]]:
         if _typed(wanted.engine, engine) != engine:
             raise CodegenError(f"layer '{stage.layer}' of '{graph.name}' needs another unit than '{design.graph.name}' has; "
                                "build that network anew")
-        block = BLOCKS[type(engine)][0](engine, **wanted.constants)
-        words |= {f"{stage.name}_{image.name}": image.words for image in block.images}
+        words |= {f"{stage.name}_{image.name}": image.words for image in unit_images(engine, **wanted.constants)}
     return words
 
 

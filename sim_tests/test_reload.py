@@ -74,7 +74,7 @@ def test_in_simulation(outcome: tuple[dict[str, str | None], dict[str, Any]], na
 def test_convolutions(tmp_path: Path) -> None:
     """Built for any weights, they compute their own; what is written for another network is what that network's build holds."""
     ours, others = conv(0), conv(1)
-    plan = reloadable(folded(ours, [(2, 1), (2, 1)]))
+    plan = reloadable(folded(ours, [(2, 1)]))
     bundle, _ = co_verify(ours, plan, tmp_path)
     other = build(others, bundle.design.plan, tmp_path / "other")
     for name, words in reload_words(bundle.design, others).items():

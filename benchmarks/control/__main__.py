@@ -32,7 +32,7 @@ def main() -> int:
     failed = False
     port = AxiPort(Word(16, unsigned(8)), 49)  # the demo's input
     for family in ("xilinx", "ecp5"):
-        for name, memories in (("alone", ()), ("a memory of 64 x 784 bits to write", (LoadedMemory("l0_mvu", "weights", 64, 784),))):
+        for name, memories in (("alone", ()), ("writes 64 words of 784 bits", (LoadedMemory("l0_mvu", "weights", 64, 784),))):
             files = verilog(make_control("design", "0" * 16, port, port, memories), "//")
             cells = synthesize(files, "design_control", family)
             estimate = CONTROL_LUTS[family]
