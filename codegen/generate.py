@@ -26,6 +26,7 @@ from hwsim.engines.vvu import Vvu
 from hwsim.engines.width import Width
 from hwsim.engines.window import Window
 
+from . import control as controls
 from .axi import AxiPort
 from .blocks.argmax import ArgmaxBlock
 from .blocks.eie import EieBlock
@@ -46,9 +47,11 @@ from .blocks.unrolled import UnrolledBlock
 from .blocks.vvu import VvuBlock
 from .blocks.width import WidthBlock
 from .blocks.window import WindowBlock
+from .control import Control
 from .errors import CodegenError
 from .naming import top_identifier
 from .platform import VerilogPlatform
+from .registers import ADDRESS_BITS
 from .templates import render
 from .verilog import convert
 
@@ -102,6 +105,10 @@ class Rtl:
         For ``$readmemh``.
     s_axis, m_axis : AxiPort
     weights : tuple of WeightPort
+    control : Control or None
+        Its control shell, if it has one.
+    header : str
+        What every file of it says: who made it from what, and whose it is.
     """
 
     top: str
@@ -110,6 +117,8 @@ class Rtl:
     s_axis: AxiPort
     m_axis: AxiPort
     weights: tuple[WeightPort, ...] = ()
+    control: Control | None = None
+    header: str = ""
 
     @property
     def files(self) -> dict[str, str]:
@@ -143,14 +152,17 @@ def generate(design: Design, design_hash: str) -> Rtl:
     header = _header(design, design_hash)
     verilog = module_files(texts, platform, header, lambda name: _describe(design, modules, name))
     s_axis, m_axis = AxiPort(design.word_in, design.words_in), AxiPort(design.word_out, design.words_out)
+    control = controls.make_control(top, design_hash, s_axis, m_axis) if design.plan.control == "axi-lite" else None
+    if control:
+        verilog |= controls.verilog(control, controls.commented(header, "// "))
     names = [file.removesuffix(".v").lower() for file in [*verilog, f"{top}.v"]]
     if len(set(names)) != len(names):
         raise CodegenError(f"the network's name '{design.graph.name}' is the name of a block that it uses; rename the network")
     weights = weight_ports(design, top, blocks, modules)
-    verilog[f"{top}.v"] = _top(design, top, header, modules, s_axis, m_axis, weights)
+    verilog[f"{top}.v"] = _top(design, top, header, modules, s_axis, m_axis, weights, control)
     memories = {f"{stem}.mem": _mem(width, words) for stem, (width, words) in platform.memories.items()}
     memories |= {port.file: _mem(port.bits, list(port.words)) for port in weights}
-    return Rtl(top, dict(sorted(verilog.items())), dict(sorted(memories.items())), s_axis, m_axis, weights)
+    return Rtl(top, dict(sorted(verilog.items())), dict(sorted(memories.items())), s_axis, m_axis, weights, control, header)
 
 
 def module_files(texts: Mapping[str, str], platform: VerilogPlatform, header: str,
@@ -166,13 +178,13 @@ def module_files(texts: Mapping[str, str], platform: VerilogPlatform, header: st
     describe : callable
         What a module is, of its name.
     """
-    comments = "\n".join(f"// {line}" if line else "//" for line in header.splitlines())
-    verilog = {f"{name}.v": f"// {name} - {describe(name)}\n//\n{comments}\n`default_nettype none\n\n{text}\n"
+    said = controls.commented(header, "// ")
+    verilog = {f"{name}.v": f"// {name} - {describe(name)}\n//\n{said}\n`default_nettype none\n\n{text}\n"
                             "`default_nettype wire\n" for name, text in texts.items()}
     verilog |= {f"{name}.v": text for name, text in platform.cells.items()}
     for helper in ("bw_rom", "bw_ram", "bw_ram_async", "bw_add"):
         if any(f"  {helper} #(" in text for text in (*texts.values(), *platform.cells.values())):
-            verilog[f"{helper}.v"] = render(f"{helper}.v.j2", header=comments)
+            verilog[f"{helper}.v"] = render(f"{helper}.v.j2", header=said)
     return verilog
 
 
@@ -273,7 +285,7 @@ def _mem(width: int, words: list[int]) -> str:
 
 
 def _top(design: Design, top: str, header: str, modules: dict[str, str], s_axis: AxiPort, m_axis: AxiPort,
-         weights: tuple[WeightPort, ...]) -> str:
+         weights: tuple[WeightPort, ...], control: Control | None) -> str:
     words = design.streams
     streams = [{"name": f"s{n}", "bits": word.bits, "pad": len(f"[{word.bits - 1}:0]") - 1} for n, word in enumerate(words)]
     last = f"s{design.last_stream}"
@@ -289,7 +301,7 @@ def _top(design: Design, top: str, header: str, modules: dict[str, str], s_axis:
     return render(
         "top.v.j2", top=top, header=header, s=s_axis, m=m_axis, streams=streams, unpack=unpack, unused_bits=gaps,
         last=last, pack=pack(f"{last}_data", m_axis), beat_bits=max(1, (m_axis.beats - 1).bit_length()),
-        summary="dataflow accelerator with AXI4-Stream in and out",
+        summary="dataflow accelerator with AXI4-Stream in and out", control=control, address_bits=ADDRESS_BITS, bus=controls.BUS,
         quantization=", ".join(dict.fromkeys(
             f"{stage.engine.w_type} weights x {stage.engine.x_type} activations"
             for stage in design.stages if isinstance(stage.engine, (Mvu, Unrolled, Eie)))) or "none",

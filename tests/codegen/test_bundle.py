@@ -42,7 +42,7 @@ def copy(bundle: Bundle, tmp_path: Path) -> Path:
 
 def test_what_a_bundle_holds(bundle: Bundle) -> None:
     found = contents(bundle.path)
-    assert {name for name in found if "/" not in name} == {"INTERFACE.md", "bundle.json", "every_block.f", "lint.vlt", "model.intir",
+    assert {name for name in found if "/" not in name} == {"INTERFACE.md", "bundle.json", "every_block.f", "every_block.rdl", "lint.vlt", "model.intir",
                                                           "plan.toml", "report.json", "report.html"}
     assert {name for name in found if name.startswith("tb/")} == {"tb/bench.py", "tb/every_block_harness.v", "tb/run.py",
                                                                         "tb/vectors.json"}
