@@ -6,6 +6,7 @@ import functools
 import io
 import signal
 import sys
+import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -62,6 +63,15 @@ def one_line(text: str) -> str:
 def stop_on_terminate() -> None:
     """Let SIGTERM end a command as Ctrl-C does, so that it takes its temporary files with it."""
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+
+
+def toml_value(text: str) -> object:
+    """A value as TOML has it; what is none, or more than one, is a text."""
+    try:
+        parsed = tomllib.loads(f"value = {text}")
+    except (ValueError, RecursionError):
+        return text.strip()
+    return parsed["value"] if len(parsed) == 1 else text.strip()
 
 
 def load_array(path: Path) -> np.ndarray[Any, Any]:

@@ -29,7 +29,7 @@ from .manifest import VERSION, check_design, check_stamps, read_files, read_mani
 from .naming import identifier
 from .platform import VerilogPlatform
 from .templates import render
-from .vectors import stall_patterns
+from .vectors import pattern_text, stall_patterns
 from .verilog import convert
 
 Int64 = NDArray[np.int64]
@@ -248,7 +248,7 @@ def make_vectors(tilings: Sequence[Tiling], operands: Sequence[tuple[Int64, Int6
     for name, (source, sink) in stall_patterns(PAUSE_CYCLES, seed).items():
         if stalls or name == "unstalled":
             trace = simulate(gemm, commands, source=source, sink=sink)
-            patterns[name] = {"source": _text(source), "sink": _text(sink), "in_cycles": trace.in_cycles.tolist(),
+            patterns[name] = {"source": pattern_text(source), "sink": pattern_text(sink), "in_cycles": trace.in_cycles.tolist(),
                               "out_cycles": trace.out_cycles.tolist()}
     return {"frames": 1, "ii_cycles": PAUSE_CYCLES, "beats_out_per_frame": len(rows), "beats_in": beats,
             "beats_out": [f"{port.pack(row):x}" for row in rows.tolist()], "last": last, "patterns": patterns, "weights": [],
@@ -271,7 +271,3 @@ def _values(rng: np.random.Generator, kind: IntType, *shape: int) -> Int64:
     """Any values of a type, many of them its extremes."""
     levels = np.where(rng.random(shape) < 0.2, rng.choice([0, kind.levels - 1], shape), rng.integers(0, kind.levels, shape))
     return levels * kind.step + kind.lo
-
-
-def _text(pattern: NDArray[np.bool_]) -> str:
-    return "".join("1" if bit else "0" for bit in pattern)

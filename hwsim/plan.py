@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from intir import BitwrightError, Graph
-from intir.whole import write_whole
+from intir.whole import unreadable, write_whole
 
 from .devices import DEVICES
 from .engines.memories import STYLES
@@ -214,8 +214,7 @@ def load(path: str | Path) -> Plan:
     try:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise PlanError(f"cannot read the plan '{path}': {reason}; give the path of a plan TOML file") from None
+        raise PlanError(f"cannot read the plan '{path}': {unreadable(error)}; give the path of a plan TOML file") from None
     return loads(text, f"plan '{path}'")
 
 

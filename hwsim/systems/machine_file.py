@@ -16,6 +16,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from intir.whole import unreadable
+
 from ..energy import table_names
 from .machine import CONTENTS, Array, Dram, Machine, Sram
 from .machine_keys import ARRAY_KEYS, DRAM_KEYS, MACHINE_KEYS, SIZES, SRAM_KEYS, TABLES, Checked, Key, MachineError, Source
@@ -83,8 +85,7 @@ def load_machine(name_or_path: str | Path, overrides: Mapping[str, object] = Map
     try:
         text = path.read_text(encoding="utf-8-sig")  # some editors begin with a byte order mark
     except (OSError, UnicodeDecodeError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise MachineError(f"cannot read the machine '{path}': {reason}; give the path of a TOML file") from None
+        raise MachineError(f"cannot read the machine '{path}': {unreadable(error)}; give the path of a TOML file") from None
     return parse_machine(text, path.stem, f"machine '{path}'", overrides, path.parent)
 
 

@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from intir import BitwrightError
+from intir.whole import unreadable
 
-from .systems.machine import ALGORITHMS
-from .systems.machine_file import key_lines, load_machine, toml_of
-from .systems.table import nearest
+from ..systems.machine import ALGORITHMS
+from ..systems.machine_file import key_lines, load_machine, toml_of
+from ..systems.table import nearest
 
 #: Keys of a file.
 KEYS = ("networks", "machines", "batch", "algorithm", "axes", "random", "seed")
@@ -260,8 +261,7 @@ def load_spec(path: str | Path) -> SweepSpec:
         text = path.read_text(encoding="utf-8-sig")  # some editors begin with a byte order mark
         data = toml_of(text)
     except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise SweepError(f"cannot read the sweep '{path}': {reason}; give the path of a TOML file") from None
+        raise SweepError(f"cannot read the sweep '{path}': {unreadable(error)}; give the path of a TOML file") from None
     except (ValueError, RecursionError) as error:
         raise SweepError(f"sweep '{path}' is no valid TOML: {str(error)[:200]}; mend that line") from None
     return spec_of(data, f"sweep '{path}'", key_lines(text), path.parent)
