@@ -8,6 +8,7 @@ import sys
 import typer
 
 from .commands import design, explore, files, network, overlay, systems
+from .shell import stop_on_terminate
 
 app = typer.Typer(
     help="Turn a quantized, binarized or pruned neural network into integer-only hardware, and prove it.\n\n"
@@ -23,6 +24,7 @@ app.command("show")(files.show_)
 
 def main() -> None:
     """Entry point of the command ``bitwright``."""
+    stop_on_terminate()
     try:
         app()
     except BrokenPipeError:  # the reader of our output has gone
