@@ -2,6 +2,6 @@
 
 from hwsim import __version__
 
-from .api import build, check, lower, run, simulate, simulate_on, verify
+from .api import build, check, lower, run, simulate, simulate_on, synth, verify
 
 __all__ = ["__version__", "build", "check", "lower", "run", "simulate", "simulate_on", "verify"]

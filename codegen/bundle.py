@@ -24,7 +24,8 @@ from hwsim.reports.html import html_page
 from intir import Graph, file
 
 from .errors import BundleError
-from .generate import Rtl, generate
+from .flows import flow_files
+from .generate import Rtl, generate, header_of
 from .templates import render
 from .vectors import make_vectors, random_frames
 
@@ -157,6 +158,7 @@ def _contents(design: Design, rtl: Rtl, digest: str, samples: NDArray[np.int64])
                                digest=digest, report=report, memories=sorted(rtl.memories), weights=rtl.weights,
                                depends_on_data=design.depends_on_data),
     }
+    text |= flow_files(rtl.top, design.graph.name, digest, header_of(design, digest), design.plan, {**text, "tb/vectors.json": None})
     data = {name: body.encode() for name, body in text.items()}
     data["tb/vectors.json"] = _json(vectors)
     data["report.json"] = _json(report.as_dict())
