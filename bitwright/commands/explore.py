@@ -39,8 +39,8 @@ def search(
     """
     from hwsim import plan as plans
     from hwsim.energy import energy_table
-    from hwsim.search import Wanted
-    from hwsim.search import search as find
+    from hwsim.explore.search import Wanted
+    from hwsim.explore.search import search as find
 
     from .. import show_explored
     from ..api import graph_of
@@ -102,9 +102,9 @@ def sweep(
 
     Example: bitwright sweep --network resnet18 --machine edge_npu_int8 --set array.rows=16,32,64 -o results.csv
     """
-    from hwsim.sweep import best, front
-    from hwsim.sweep import sweep as run
-    from hwsim.sweep_spec import axis_of, joined, load_spec, spec_of
+    from hwsim.explore.spec import axis_of, joined, load_spec, spec_of
+    from hwsim.explore.sweep import best, front
+    from hwsim.explore.sweep import sweep as run
 
     from .. import show_explored
 

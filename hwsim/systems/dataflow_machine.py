@@ -17,7 +17,7 @@ from typing import Final
 from hwsim.autoplan import auto_plan
 from hwsim.design import make_design
 from hwsim.energy import EnergyTable, energy_table
-from hwsim.frame_energy import RAM_BITS, RAM_BYTES
+from hwsim.energy.frame import RAM_BITS, RAM_BYTES
 from hwsim.report import BlockReport, SimulationReport, simulate_report
 from intir import Graph
 

@@ -11,18 +11,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hwsim.autoplan import auto_plan
-from hwsim.candidates import candidates
-from hwsim.choice import Prices, Space
 from hwsim.design import Design, least_design, make_design
 from hwsim.devices import DEVICES, Device
 from hwsim.energy import energy_table
 from hwsim.engines.memories import Resources
+from hwsim.explore.candidates import candidates
+from hwsim.explore.choice import Prices, Space
+from hwsim.explore.pareto import pareto
+from hwsim.explore.proposals import Point, Proposals, evenly, total
+from hwsim.explore.search import OBJECTIVES, SearchError, Wanted, search
 from hwsim.fit import fits
 from hwsim.layers import collect
-from hwsim.pareto import pareto
 from hwsim.plan import PlanError, dumps, loads
-from hwsim.proposals import Point, Proposals, evenly, total
-from hwsim.search import OBJECTIVES, SearchError, Wanted, search
 from intir import Graph, IntType, unsigned
 from tests.networks import mlp, sparse_mlp
 

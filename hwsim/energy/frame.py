@@ -9,16 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from .design import Design
-from .devices import Device
-from .energy import EnergyTable, energy_table
-from .engines.base import Engine
-from .engines.elementwise import Requant, Scale
-from .engines.fifo import StreamFifo
-from .engines.memories import Memory
-from .engines.mvu import Mvu
-from .engines.unrolled import Unrolled
-from .systems.actions import Action
+from ..design import Design
+from ..devices import Device
+from ..engines.base import Engine
+from ..engines.elementwise import Requant, Scale
+from ..engines.fifo import StreamFifo
+from ..engines.memories import Memory
+from ..engines.mvu import Mvu
+from ..engines.unrolled import Unrolled
+from ..systems.actions import Action
+from .table import EnergyTable, energy_table
 
 #: What a block RAM of 18 kbit is priced as.
 RAM_BITS, RAM_BYTES = 32, 2048
@@ -87,7 +87,7 @@ def _compute(engine: Engine, operations: int) -> list[tuple[Action, float]]:
     """Arithmetic of a round."""
     if isinstance(engine, Mvu):
         acc, products = engine.accumulator_bits, engine.products
-        compared = [(Action("compare", engine.threshold_type.bits), engine.outputs * engine.thresholds)]
+        compared = [(Action("compare", engine.threshold_type.bits), engine.levels.comparisons)]
         if engine.arithmetic == "integer":
             return [(Action("int_multiply", engine.x_type.bits, engine.w_type.bits), operations),
                     (Action("int_add", acc), operations), *compared]

@@ -1,12 +1,12 @@
 """Energy: counts of actions times a table of what each takes.
 
 Tables are files in `hwsim/data`, one a technology, that name the source of every number, or a user's own
-(`energy_file` says what is in them).  A table answers every action:
+(`file` says what is in them).  A table answers every action:
 
 - arithmetic on integers between the listed widths by interpolation, linear in the bits of a sum and in the product of
   the widths of a product, and outside of them in proportion: an adder has one cell a bit, an array multiplier one a pair of
   bits.  Floats have to be listed.
-- memories and register files by size and width as in `energy_grid.Grid`.
+- memories and register files by size and width as in `grid.Grid`.
 - DRAM and wires in proportion to the bits.
 - what no row states, by another action (`STAND_INS`).
 """
@@ -25,12 +25,10 @@ from typing import Final
 from intir import BitwrightError
 from intir.whole import unreadable
 
-from .energy_file import Figure, TableFile, describe, nearest, read_table
-from .energy_grid import EnergyError, Grid, cacti
-from .energy_scaling import scale
-from .systems.actions import ACTIONS, Action
-
-__all__ = ["EnergyError", "EnergyTable", "Figure", "energy_table", "table_names"]
+from ..systems.actions import ACTIONS, Action
+from .file import Figure, TableFile, describe, nearest, read_table
+from .grid import EnergyError, Grid, cacti
+from .scaling import scale
 
 #: What is priced as something else where a table has no row of it.
 STAND_INS: Final = {
@@ -108,7 +106,7 @@ class EnergyTable:
         Raises
         ------
         EnergyError
-            Outside of the fits (`energy_scaling`).
+            Outside of the fits (`scaling`).
         """
         factor = scale(self.node_nm, self.volts, node_nm, volts)
         figures = {action: figure if action.name in OFF_CHIP else dataclasses.replace(
@@ -186,7 +184,7 @@ def _stand_in(action: Action) -> Action:
 
 def table_names() -> list[str]:
     """Tables of `hwsim/data`."""
-    return sorted(file.name.removeprefix("energy_").removesuffix(".csv") for file in (files(__package__) / "data").iterdir()
+    return sorted(file.name.removeprefix("energy_").removesuffix(".csv") for file in (files("hwsim") / "data").iterdir()
                   if file.name.startswith("energy_") and file.name.endswith(".csv"))
 
 
@@ -208,7 +206,7 @@ def energy_table(name_or_path: str | os.PathLike[str] = "45nm") -> EnergyTable:
 def _shipped(name: str) -> EnergyTable:
     if name not in table_names():
         raise EnergyError(f"there is no energy table '{name}'; {nearest(name, table_names())} (a file's name ends with .csv)")
-    text = (files(__package__) / "data" / f"energy_{name}.csv").read_text(encoding="utf-8")
+    text = (files("hwsim") / "data" / f"energy_{name}.csv").read_text(encoding="utf-8")
     return _table(read_table(text, f"energy_{name}.csv"), f"energy_{name}.csv", ())
 
 

@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 
 from intir import Graph, IntType
 
+from ..engines.fifo import StreamFifo
+from ..engines.fork import Fork
+from ..engines.memories import Resources
+from ..engines.width import converters
+from ..layers import Layer, source_of
+from ..queues import LEAST_DEPTH
 from .candidates import Candidate
-from .engines.fifo import StreamFifo
-from .engines.fork import Fork
-from .engines.memories import Resources
-from .engines.width import converters
-from .layers import Layer, source_of
-from .queues import LEAST_DEPTH
 
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]

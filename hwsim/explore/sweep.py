@@ -23,16 +23,16 @@ import intir
 from intir import BitwrightError
 from intir.whole import write_whole
 
+from ..systems.machine import Machine
+from ..systems.machine_file import load_machine
+from ..systems.report import SystemReport
+from ..systems.run import simulate
+from ..systems.topologies import topology
+from ..systems.work import Workload
+from ..systems.workload import workload_of
 from .pareto import pareto
 from .schedulers import scheduled
-from .sweep_spec import SweepError, SweepPoint, SweepSpec
-from .systems.machine import Machine
-from .systems.machine_file import load_machine
-from .systems.report import SystemReport
-from .systems.run import simulate
-from .systems.topologies import topology
-from .systems.work import Workload
-from .systems.workload import workload_of
+from .spec import SweepError, SweepPoint, SweepSpec
 
 #: Points of a parcel: large enough that scheduling costs little, small enough that a kill loses seconds.
 PARCEL = 32
@@ -132,7 +132,7 @@ def _run(point: SweepPoint, machine: Machine) -> SystemReport:
     if Path(point.network).suffix != ".intir":
         raise SweepError(f"machine {machine.name} is a design that is made from a network with its weights; give a .intir file "
                          "instead of a table of shapes")
-    from .systems.dataflow_machine import simulate_graph
+    from ..systems.dataflow_machine import simulate_graph
 
     return simulate_graph(_graph(point.network), machine, batch=point.batch)
 

@@ -7,18 +7,18 @@ from dataclasses import dataclass, field, replace
 
 from intir import IntType
 
-from .energy import EnergyTable
-from .engines.base import Engine, Word
-from .engines.memories import Resources
-from .engines.mvu import ORDERS, Mvu
-from .engines.popcount import quick_tree_luts
-from .engines.unrolled import quick_luts
-from .engines.width import converters
-from .frame_energy import Counts, counts_pj, engine_counts, summed
-from .layers import Flow, Layer
-from .layers.product import ProductLayer
-from .plan import LayerPlan, PlanError
-from .systems.actions import Action
+from ..energy import EnergyTable
+from ..energy.frame import Counts, counts_pj, engine_counts, summed
+from ..engines.base import Engine, Word
+from ..engines.memories import Resources
+from ..engines.mvu import ORDERS, Mvu
+from ..engines.popcount import quick_tree_luts
+from ..engines.unrolled import quick_luts
+from ..engines.width import converters
+from ..layers import Flow, Layer
+from ..layers.product import ProductLayer
+from ..plan import LayerPlan, PlanError
+from ..systems.actions import Action
 
 #: A folding is dropped if another is as fast and takes this share of its LUTs, and no more of the rest.  What stands between
 #: two layers depends on the lanes of both, so a layer's choice of widths must not be judged too closely without its neighbours.

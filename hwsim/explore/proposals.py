@@ -13,20 +13,20 @@ from numpy.typing import NDArray
 
 from intir import Graph
 
-from .autoplan import auto_plan
+from ..autoplan import auto_plan
+from ..design import Design, ample_design, least_design, make_design
+from ..devices import Device
+from ..energy import EnergyTable
+from ..energy.frame import counts_pj, design_counts, frame_table
+from ..engines.memories import Resources
+from ..fit import NAMES, fits
+from ..layers import Layer, SparseLayer, collect
+from ..plan import LayerPlan, Plan, PlanError, fingerprint
+from ..queues import SETTLED_FRAMES
+from ..sparseplan import sparse_entries
 from .candidates import candidates
 from .choice import Choice, Prices, Space
-from .design import Design, ample_design, least_design, make_design
-from .devices import Device
-from .energy import EnergyTable
-from .engines.memories import Resources
-from .fit import NAMES, fits
-from .frame_energy import counts_pj, design_counts, frame_table
-from .layers import Layer, SparseLayer, collect
 from .pareto import pareto
-from .plan import LayerPlan, Plan, PlanError, fingerprint
-from .queues import SETTLED_FRAMES
-from .sparseplan import sparse_entries
 
 #: Block-cycles (some 20 million a second) that a simulation may take; above, a design's cycles are those of its slowest layer and
 #: its latency is not known.
@@ -56,7 +56,7 @@ class Point:
         To the first output; None where it was not simulated.
     resources : Resources
     energy_pj : float
-        Of a frame, without clock tree and leakage; see `frame_energy`.
+        Of a frame, without clock tree and leakage; see `hwsim.energy.frame`.
     checked : str
         ``sized``: simulated, and its queues have their least depths; ``simulated``: with ample queues, and LUTs are those with
         queues of two words; ``estimated``: too slow to be simulated in reasonable time.

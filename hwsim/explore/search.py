@@ -14,11 +14,11 @@ from typing import Any
 
 from intir import Graph
 
+from ..devices import DEVICES
+from ..energy import EnergyTable
+from ..plan import MAX_CLOCK_MHZ, PlanError, check_device
 from .choice import Choice
-from .devices import DEVICES
-from .energy import EnergyTable
 from .pareto import pareto
-from .plan import MAX_CLOCK_MHZ, PlanError, check_device
 from .proposals import Path, Point, Proposals, SearchError, evenly, listed
 
 __all__ = ["OBJECTIVES", "Point", "SearchError", "SearchResult", "Wanted", "search"]
@@ -96,7 +96,7 @@ def search(graph: Graph, device: str, *, wanted: Wanted = Wanted(), objective: s
     points : int
         Most points of the front; 0 for none.
     table : EnergyTable, optional
-        By default that of the device's technology, `frame_energy.frame_table`.
+        By default that of the device's technology, `hwsim.energy.frame.frame_table`.
     progress : callable
         Told what is done.
 

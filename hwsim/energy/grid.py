@@ -134,5 +134,5 @@ def cacti(node_nm: int, cell: str) -> dict[str, Grid]:
 @cache
 def cacti_rows() -> tuple[dict[str, str], ...]:
     """All that was measured, as text."""
-    lines = (files(__package__) / "data" / "cacti7_sram.csv").read_text(encoding="utf-8").splitlines()
+    lines = (files("hwsim") / "data" / "cacti7_sram.csv").read_text(encoding="utf-8").splitlines()
     return tuple(csv.DictReader(line for line in lines if not line.startswith("#")))

@@ -16,9 +16,9 @@ from typing import Any
 from intir import BitwrightError
 from intir.whole import unreadable
 
-from .systems.machine import ALGORITHMS
-from .systems.machine_file import key_lines, load_machine, toml_of
-from .systems.table import nearest
+from ..systems.machine import ALGORITHMS
+from ..systems.machine_file import key_lines, load_machine, toml_of
+from ..systems.table import nearest
 
 #: Keys of a file.
 KEYS = ("networks", "machines", "batch", "algorithm", "axes", "random", "seed")

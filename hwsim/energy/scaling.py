@@ -11,7 +11,7 @@ from typing import Final
 
 import numpy as np
 
-from .energy_grid import EnergyError
+from .grid import EnergyError
 
 #: Node in nm -> (a, b, c); the coefficients agree with those in two other programs that cite the paper.
 COEFFICIENTS: Final = {

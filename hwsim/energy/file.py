@@ -24,8 +24,8 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, Final
 
-from .energy_grid import EnergyError
-from .systems.actions import ACTIONS, Action
+from ..systems.actions import ACTIONS, Action
+from .grid import EnergyError
 
 #: What a row of each action states besides its energy; of those in brackets, none means any (of a float: the usual format).
 FIELDS: Final = {
