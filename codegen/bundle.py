@@ -22,6 +22,7 @@ from intir import BitwrightError, Graph, file
 
 from . import control as controls
 from .errors import BundleError
+from .flows import flow_files
 from .folder import MANIFEST, check_target, write_folder
 from .generate import Rtl, generate
 from .manifest import check_design, check_stamps, read_files, read_manifest, seal
@@ -159,6 +160,7 @@ def _contents(design: Design, rtl: Rtl, digest: str, samples: NDArray[np.int64])
                                digest=digest, report=report, memories=sorted(rtl.memories), weights=rtl.weights,
                                depends_on_data=design.depends_on_data, control=rtl.control),
     }
+    text |= flow_files(rtl.top, design.graph.name, digest, rtl.header, design.plan, {**text, "tb/vectors.json": None})
     data = {name: body.encode() for name, body in text.items()}
     data["tb/vectors.json"] = _json({"design": digest} | vectors)
     data["report.json"] = _json({"design": digest} | report.as_dict())

@@ -148,8 +148,8 @@ def main(arguments: list[str] | None = None) -> int:
     passed = [compare(array, options.quick, console) for array in options.only or ARRAYS]
     if not options.no_synth:
         cells(options.family or FAMILIES, console)
-    console.print(f"every sum and every cycle as predicted, approximate model within {BOUND:.0%} or {BOUND_CYCLES} cycles of every layer: "
-                  f"{'yes' if all(passed) else 'NO'}")
+    console.print(f"every sum and every cycle as predicted, approximate model within {BOUND:.0%} or {BOUND_CYCLES} cycles of "
+                  f"every layer: {'yes' if all(passed) else 'NO'}")
     return 0 if all(passed) else 1
 
 
