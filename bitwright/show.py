@@ -169,7 +169,7 @@ def bundle(bundle: Bundle, console: Console) -> None:
                 "driver": "drivers in Python and C, the registers as a C header",
                 "constraints": "clock and ports for Vivado (xdc), nextpnr (lpf, pcf) and others (sdc)",
                 "scripts": "synthesis with Yosys, Vivado and LibreLane",
-                ".": "INTERFACE.md, report.html and .json, plan.toml, model.intir, core and register map, file list, lint waivers"}
+                ".": "INTERFACE.md, reports, plan, network, FuseSoC core, SystemRDL, file list"}
     for folder, meaning in meanings.items():
         count = sum(1 for name in bundle.manifest["files"] if (name.split("/")[0] if "/" in name else ".") == folder)
         if count:
