@@ -5,7 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: help env demo train-demo test lint bench clean
+.PHONY: help env demo train-demo test lint bench mutants clean
 
 help: ## this list
 	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -38,6 +38,9 @@ bench: $(READY) ## every benchmark; `make bench-NAME` runs one
 
 bench-%: $(READY)
 	$(BIN)/python -m benchmarks.$*
+
+mutants: $(READY) ## how strong the benches are: mutants of every block
+	$(BIN)/python -m sim_tests.mutants
 
 clean: ## remove the environment and what was generated
 	rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache

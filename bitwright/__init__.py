@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 from hwsim import __version__
 
 if TYPE_CHECKING:
-    from .api import build, check, lower, run, simulate, simulate_on, verify
+    from .api import build, check, lower, run, simulate, simulate_on, synth, verify
 
-__all__ = ["__version__", "build", "check", "lower", "run", "simulate", "simulate_on", "verify"]
+__all__ = ["__version__", "build", "check", "lower", "run", "simulate", "simulate_on", "synth", "verify"]
 
 
 def __getattr__(name: str) -> Any:

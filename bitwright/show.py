@@ -165,11 +165,15 @@ def bundle(bundle: Bundle, console: Console) -> None:
     """What a bundle holds."""
     table = ruled(f"{bundle.path}: design {bundle.manifest['design']}, top {bundle.top}", "<folder", "files", "<what")
     meanings = {"rtl": "Verilog, one module per file", "mem": "memory contents for $readmemh",
-                "tb": "bench: python tb/run.py",
-                ".": "INTERFACE.md, report.html and .json, plan.toml, model.intir, file list, lint waivers"}
+                "tb": "bench: make -C tb, or python tb/run.py",
+                "driver": "drivers in Python and C, the registers as a C header",
+                "constraints": "clock and ports for Vivado (xdc), nextpnr (lpf, pcf) and others (sdc)",
+                "scripts": "synthesis with Yosys, Vivado and LibreLane",
+                ".": "INTERFACE.md, reports, plan, network, FuseSoC core, SystemRDL, file list"}
     for folder, meaning in meanings.items():
         count = sum(1 for name in bundle.manifest["files"] if (name.split("/")[0] if "/" in name else ".") == folder)
-        table.add_row(folder, str(count), meaning)
+        if count:
+            table.add_row(folder, str(count), meaning)
     console.print(table)
 
 

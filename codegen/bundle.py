@@ -20,7 +20,9 @@ from hwsim.report import simulate_report
 from hwsim.reports.html import html_page
 from intir import BitwrightError, Graph, file
 
+from . import control as controls
 from .errors import BundleError
+from .flows import flow_files
 from .folder import MANIFEST, check_target, write_folder
 from .generate import Rtl, generate
 from .manifest import check_design, check_stamps, read_files, read_manifest, seal
@@ -142,22 +144,23 @@ def _hash(graph: Graph, plan: Plan) -> str:
 def _contents(design: Design, rtl: Rtl, digest: str, samples: NDArray[np.int64]) -> dict[str, bytes]:
     """Every file of the bundle but the manifest: relative path -> bytes."""
     vectors = make_vectors(design, rtl.s_axis, rtl.m_axis, samples, [port.hexadecimal for port in rtl.weights])
-    by_hand = {f"{rtl.top}.v", "bw_rom.v", "bw_ram.v", "bw_ram_async.v", "bw_add.v"}
+    by_hand = {f"{rtl.top}.v", f"{rtl.top}_control.v", "bw_axi_lite.v", "bw_rom.v", "bw_ram.v", "bw_ram_async.v", "bw_add.v"}
     generated = [name for name in rtl.verilog if name not in by_hand]
     report = simulate_report(design, history=True)
-    text = rtl.files | {
+    text = rtl.files | controls.files(rtl.control, rtl.header) | {
         f"{rtl.top}.f": "".join(f"rtl/{name}\n" for name in rtl.verilog),
-        "lint.vlt": render("lint.vlt.j2", generated=generated),
+        "lint.vlt": render("lint.vlt.j2", generated=generated, interrupt=f"{rtl.top}.v" if rtl.control else ""),
         f"tb/{rtl.top}_harness.v": render("harness.v.j2", top=rtl.top, s=rtl.s_axis, m=rtl.m_axis, s_name="s_axis", m_name="m_axis",
-                                             weights=rtl.weights, commands=None, settle=WEIGHTS_SETTLE_CYCLES),
+                                             weights=rtl.weights, commands=None, settle=WEIGHTS_SETTLE_CYCLES, control=rtl.control),
         "tb/bench.py": render("bench.py.j2", top=rtl.top, out_bits=rtl.m_axis.data_bits),
         "tb/run.py": render("run.py.j2", top=rtl.top),
         "tb/Makefile": render("bench_makefile.j2", top=rtl.top),
         "plan.toml": plans.dumps(design.plan),
         "INTERFACE.md": render("interface.md.j2", top=rtl.top, s=rtl.s_axis, m=rtl.m_axis, network=design.graph.name,
                                digest=digest, report=report, memories=sorted(rtl.memories), weights=rtl.weights,
-                               depends_on_data=design.depends_on_data),
+                               depends_on_data=design.depends_on_data, control=rtl.control),
     }
+    text |= flow_files(rtl.top, design.graph.name, digest, rtl.header, design.plan, {**text, "tb/vectors.json": None})
     data = {name: body.encode() for name, body in text.items()}
     data["tb/vectors.json"] = _json({"design": digest} | vectors)
     data["report.json"] = _json({"design": digest} | report.as_dict())

@@ -54,7 +54,8 @@ def identifier(text: str) -> str:
 
 
 #: What a design's top may not be called: its own ports and signals, and what Verilator takes for its own.
-RESERVED = re.compile(r"verilator.*|top|std|aclk|aresetn|rst|unused|beat|[sm]_axis_\w+|s\d+_(data|valid|ready)", re.IGNORECASE)
+RESERVED = re.compile(r"verilator.*|top|std|aclk|aresetn|auto_start|control|interrupt|is_open|is_resetting|rst|unused|beat|"
+                      r"[sm]_axis_\w+|s_axi_ctrl_\w+|s\d+_(data|valid|ready)", re.IGNORECASE)
 
 
 def top_identifier(text: str) -> str:

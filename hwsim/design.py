@@ -14,6 +14,7 @@ from intir import Graph, run_all
 from .dataflow import ALWAYS, MAX_CYCLES, Block, Fifo, Trace, Wires, simulate
 from .dataflow import Fork as ForkBlock
 from .engines.base import Engine, Word
+from .engines.control import control_resources
 from .engines.eie import Eie
 from .engines.eie_cycles import task
 from .engines.fifo import StreamFifo
@@ -122,8 +123,10 @@ class Design:
 
     @property
     def resources(self) -> dict[str, Resources]:
-        """What each layer takes of a device, with the queues and converters beside it, estimated; "" is the input's."""
+        """What each layer takes of a device, with the queues and converters beside it, estimated; "" is the input's and the
+        control shell's."""
         taken: dict[str, Resources] = {name: Resources() for name in ("", *self.plan.layers)}
+        taken[""] += control_resources(self.plan.family, self.plan.control)
         for stage in self.stages:
             taken[stage.layer] += stage.engine.resources
         return taken

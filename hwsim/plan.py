@@ -24,6 +24,8 @@ from .engines.products import MULTIPLIERS
 VERSION = 1
 FAMILIES = ("xilinx", "ecp5", "generic")
 MAX_CLOCK_MHZ = 10_000
+#: What a design is controlled by: registers behind AXI4-Lite, or nothing but its reset.
+CONTROLS = ("axi-lite", "none")
 
 
 #: Keys of a layer that choose between realisations, and the words they take.
@@ -113,6 +115,8 @@ class Plan:
         Words in the queues behind the input, one for each reader, where several layers read it; else empty.
     device : str or None
         One of `devices.DEVICES`, of that family: a design that does not fit it is refused.
+    control : str
+        One of `CONTROLS`.
     """
 
     network: str
@@ -122,6 +126,7 @@ class Plan:
     clock_mhz: float = 100.0
     input_fifo_depth: tuple[int, ...] = ()
     device: str | None = None
+    control: str = CONTROLS[0]
 
 
 def fingerprint(graph: Graph) -> str:
@@ -145,6 +150,7 @@ def dumps(plan: Plan) -> str:
         "# weight_memory, window_memory: \"distributed\" (LUTs) or \"block\" (block RAM); left out, synthesis decides.",
         "# multiplier: \"logic\" (LUTs) or \"dsp\"; left out, LUTs where both operands together have up to 8 bits, else DSPs.",
         "# pe and simd both the greatest: the weights are built into logic; order, weight_memory and multiplier mean nothing then.",
+        "# control = \"none\", of the whole: no registers behind AXI4-Lite; see docs/blocks/control.md.",
         "# engine = \"eie\", pe PEs: pruned products from this one through another on one sparse engine; see docs/blocks/eie.md.",
         "",
         f"version = {VERSION}",
@@ -153,6 +159,7 @@ def dumps(plan: Plan) -> str:
         f"family = {_quoted(plan.family)}        # {', '.join(FAMILIES)}",
         *([f"device = {_quoted(plan.device)}"] if plan.device else []),
         f"clock_mhz = {plan.clock_mhz!r}",
+        *([f"control = {_quoted(plan.control)}"] if plan.control != CONTROLS[0] else []),
         *([f"input_fifo_depth = {_depths(plan.input_fifo_depth)}"] if plan.input_fifo_depth else []),
     ]
     for name, layer in plan.layers.items():
@@ -177,7 +184,8 @@ def loads(text: str, where: str = "plan") -> Plan:
         data = tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # ValueError: TOMLDecodeError, or an integer of thousands of digits
         raise PlanError(f"{where} is no valid TOML: {error}; mend that line or write a new plan with `bitwright plan`") from None
-    _known(data, {"version", "network", "structure", "family", "device", "clock_mhz", "input_fifo_depth", "layers"}, where)
+    _known(data, {"version", "network", "structure", "family", "device", "control", "clock_mhz", "input_fifo_depth", "layers"},
+           where)
     version = data.get("version")
     if version != VERSION or type(version) is not int:  # True == 1
         has = "no version" if version is None else f"version {version!r}"
@@ -191,12 +199,15 @@ def loads(text: str, where: str = "plan") -> Plan:
     device = data.get("device")
     if device is not None:
         check_device(device, family, where)
+    control = data.get("control", CONTROLS[0])
+    if control not in CONTROLS:
+        raise PlanError(f"{where}: control is {control!r}; choose one of {', '.join(CONTROLS)}")
     tables = data.get("layers", {})
     if not isinstance(tables, dict) or not all(isinstance(table, dict) for table in tables.values()):
         raise PlanError(f"{where}: 'layers' holds {tables!r}; give one table [layers.NAME] per layer")
     layers = {name: _layer(table, f"{where}, layer '{name}'") for name, table in tables.items()}
     return Plan(_text(data, "network", where), _text(data, "structure", where), layers, family, float(clock),
-                _fifo_depth(data, "input_fifo_depth", where) or (), device)
+                _fifo_depth(data, "input_fifo_depth", where) or (), device, control)
 
 
 def check_device(device: object, family: str, where: str) -> None:

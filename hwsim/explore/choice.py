@@ -72,10 +72,13 @@ class Space:
     found : for each layer, its candidates; none is empty
     room : Resources
         Of the device.
+    shell : Resources
+        What every choice takes besides.
     """
 
-    def __init__(self, graph: Graph, layers: Sequence[Layer], found: Sequence[Sequence[Candidate]], room: Resources) -> None:
-        self.layers, self.found, self.room = list(layers), [list(one) for one in found], room
+    def __init__(self, graph: Graph, layers: Sequence[Layer], found: Sequence[Sequence[Candidate]], room: Resources,
+                 shell: Resources = Resources()) -> None:  # noqa: B008 - frozen
+        self.layers, self.found, self.room, self.shell = list(layers), [list(one) for one in found], room, shell
         self.cycles = [np.array([one.cycles for one in each], np.int64) for each in found]
         self.energy = [np.array([one.energy_pj for one in each]) for each in found]
         self.taken = [np.array([(one.resources.luts, one.resources.brams, one.resources.dsps) for one in each], np.int64)
@@ -113,7 +116,7 @@ class Space:
         """What a choice takes together, with queues of the least depth."""
         total = sum((taken[at] for taken, at in zip(self.taken, choice, strict=True)), np.zeros(3, np.int64))
         luts = sum(int(link.luts[choice[link.producer], choice[link.consumer]]) for link in self.links)
-        return Resources(int(total[0]) + luts, int(total[1]), int(total[2]))
+        return self.shell + Resources(int(total[0]) + luts, int(total[1]), int(total[2]))
 
     def slowest(self, choice: Choice) -> int:
         """Cycles a frame of its slowest layer."""

@@ -18,10 +18,11 @@ from ..design import Design, ample_design, least_design, make_design
 from ..devices import Device
 from ..energy import EnergyTable
 from ..energy.frame import counts_pj, design_counts, frame_table
+from ..engines.control import control_resources
 from ..engines.memories import Resources
 from ..fit import NAMES, fits
 from ..layers import Layer, SparseLayer, collect
-from ..plan import LayerPlan, Plan, PlanError, fingerprint
+from ..plan import CONTROLS, LayerPlan, Plan, PlanError, fingerprint
 from ..queues import SETTLED_FRAMES
 from ..sparseplan import sparse_entries
 from .candidates import candidates
@@ -147,7 +148,7 @@ class Proposals:
                     f"layer '{layer.name}' alone is too large for {self.device.name}, which has room for "
                     f"{listed(self.device.room)}, however it is folded; choose a larger device")
                 return None
-        return Space(self.graph, layers, found, self.device.room)
+        return Space(self.graph, layers, found, self.device.room, control_resources(self.device.family, CONTROLS[0]))
 
     def _sparse(self, name: str) -> list[LayerPlan]:
         made = []

@@ -39,10 +39,11 @@ def copy(bundle: Bundle, tmp_path: Path) -> Path:
 
 def test_what_a_bundle_holds(bundle: Bundle) -> None:
     found = contents(bundle.path)
-    assert {name for name in found if "/" not in name} == {"INTERFACE.md", "bundle.json", "every_block.f", "lint.vlt", "model.intir",
-                                                          "plan.toml", "report.json", "report.html"}
-    assert {name for name in found if name.startswith("tb/")} == {"tb/Makefile", "tb/bench.py", "tb/every_block_harness.v",
-                                                                        "tb/run.py", "tb/vectors.json"}
+    assert {name for name in found if "/" not in name} == {
+        "INTERFACE.md", "bundle.json", "every_block.core", "every_block.f", "every_block.rdl", "lint.vlt", "model.intir", "plan.toml",
+        "report.json", "report.html"}
+    assert {name for name in found if name.startswith("tb/")} == {
+        "tb/Makefile", "tb/bench.py", "tb/every_block_harness.v", "tb/run.py", "tb/vectors.json"}
     assert found["every_block.f"].decode().splitlines() == sorted(name for name in found if name.startswith("rtl/"))
     assert {name.rpartition("/")[2] for name in found if name.startswith("mem/")} == {
         "every_block_l1_mvu_weights.mem", "every_block_l1_mvu_thresholds.mem", "every_block_l2_mvu_weights.mem",

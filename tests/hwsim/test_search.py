@@ -14,6 +14,7 @@ from hwsim.autoplan import auto_plan
 from hwsim.design import Design, least_design, make_design
 from hwsim.devices import DEVICES, Device
 from hwsim.energy import energy_table
+from hwsim.engines.control import control_resources
 from hwsim.engines.memories import Resources
 from hwsim.explore.candidates import candidates
 from hwsim.explore.choice import Prices, Space
@@ -126,7 +127,8 @@ def test_estimates_are_what_designs_take() -> None:
     """A choice's sum, with queues of two words, is the design's to the LUT, but for popcount trees."""
     graph = INT8
     layers, device = collect(graph), DEVICES["xc7z020"]
-    space = Space(graph, layers, [candidates(layer, "generic", device.room, energy_table()) for layer in layers], device.room)
+    space = Space(graph, layers, [candidates(layer, "generic", device.room, energy_table()) for layer in layers], device.room,
+                  control_resources("generic", "axi-lite"))
     plans = Proposals(graph, device)
     for target in space.targets[::9]:
         choice = space.cheapest(target, Prices())

@@ -1,0 +1,209 @@
+"""A block with its bench: words for every input, the words that must come out, and the cycle of every transfer.
+
+The bench is that of co-verification, brought to the ports of one block: the reference's bits, hwsim's cycles, the four stall
+patterns of `codegen.vectors`.  What the model says is known before the simulation runs, so the stimulus of every cycle is known,
+too: up to the first difference a block takes and gives words when the model does.  A run is therefore a list of vectors, a line a
+clock cycle, and a harness that plays them is the same few lines in every simulator.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from amaranth.lib import wiring
+from numpy.typing import NDArray
+
+import hwsim
+from codegen.generate import _mem, module_files
+from codegen.platform import VerilogPlatform, flat_ports
+from codegen.vectors import stall_patterns
+from codegen.verilog import convert
+
+Bits = NDArray[np.bool_]
+#: For each input, then for each output: the cycles of its transfers.
+Moves = tuple[list[list[int]], list[list[int]]]
+#: Cycles with an idle source and an open sink behind the last transfer, in which nothing may come.
+DRAIN_CYCLES = 24
+#: Cycles from the last loaded weight to cycle 0, as in a bundle's bench.
+SETTLE_CYCLES = 4
+
+
+@dataclass(frozen=True)
+class Port:
+    """A stream port of a block: its name, its width, and whether it is an input."""
+
+    name: str
+    bits: int
+    is_input: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """One block in one configuration.
+
+    Parameters
+    ----------
+    kind : str
+        Of the engine.
+    name : str
+        The configuration.
+    component : Component
+    inputs, outputs : port -> words
+        In the order of `moves`.
+    moves : callable
+        Of a stall pattern for each input and for each output.
+    period_cycles : int
+        Of the block: pauses are up to twice as long.
+    loads : tuple of int
+        Words for the port `load`, which go in before the first frame.
+    legal : port -> (lane width, least code, greatest code)
+        What a word's lanes may hold, where that is not every code; proofs assume it.
+    """
+
+    kind: str
+    name: str
+    component: wiring.Component
+    inputs: dict[str, list[int]]
+    outputs: dict[str, list[int]]
+    moves: Callable[[Sequence[Bits], Sequence[Bits]], Moves]
+    period_cycles: int
+    loads: tuple[int, ...] = ()
+    legal: tuple[tuple[str, int, tuple[int, ...]], ...] = ()
+
+    @property
+    def title(self) -> str:
+        """The configuration in words."""
+        return f"{self.kind}: {self.name}"
+
+    @property
+    def ports(self) -> list[Port]:
+        """Inputs (weights last), then outputs."""
+        signals = flat_ports(self.component)
+        names = [*((name, True) for name in self.inputs), *([("load", True)] if self.loads else []), *((name, False) for name in self.outputs)]
+        return [Port(name, len(signals[f"{name}_payload"][0]), is_input) for name, is_input in names]
+
+    @property
+    def module(self) -> str:
+        """Name of the block's module, and prefix of its memories."""
+        return module_name(self.title)
+
+
+def module_name(title: str) -> str:
+    """A title as a Verilog identifier."""
+    return "_".join(re.findall(r"\w+", title))
+
+
+def files(cases: Sequence[Case]) -> list[dict[str, str]]:
+    """Verilog and memories of each block as codegen generates them: relative path -> text."""
+    platform = VerilogPlatform()
+    texts = convert({case.module: case.component for case in cases}, platform)
+    verilog = module_files(texts, platform, f"bitwright {hwsim.__version__}", lambda name: name)
+    found = []
+    for case in cases:
+        names, wanted = [], [case.module]
+        while wanted:
+            names.append(wanted.pop())
+            used = set(re.findall(r"^  (\w+) ", verilog[f"{names[-1]}.v"], re.MULTILINE))
+            wanted += sorted(name for name in used if f"{name}.v" in verilog and name not in (*names, *wanted))
+        text = {f"rtl/{name}.v": verilog[f"{name}.v"] for name in names}
+        stems = re.findall(r'"mem/(\w+)\.mem"', "".join(text.values()))
+        found.append(text | {f"mem/{stem}.mem": _mem(*platform.memories[stem]) for stem in dict.fromkeys(stems)})
+    return found
+
+
+@dataclass(frozen=True)
+class Run:
+    """The vectors of all stall patterns after one another.
+
+    Parameters
+    ----------
+    lines : list of int
+        One a clock cycle; fields from the most significant: reset; whether the ports are checked; valid and payload of each
+        input; ready of each output; whether each input moves; whether each output moves, and its payload.
+    starts : pattern -> number of its first line, which is a cycle of reset
+    """
+
+    lines: list[int]
+    starts: dict[str, int]
+
+    @property
+    def ranges(self) -> dict[str, tuple[int, int]]:
+        """Pattern -> numbers of its first and last line."""
+        ends = [*list(self.starts.values())[1:], len(self.lines)]
+        return {name: (start, end - 1) for (name, start), end in zip(self.starts.items(), ends, strict=True)}
+
+
+def vectors(case: Case, seed: int = 1) -> Run:
+    """The bench of a case: four stall patterns, each behind one cycle of reset; every port stalls in its own way."""
+    patterns = [stall_patterns(case.period_cycles, seed + 100 * n) for n in range(len(case.inputs) + len(case.outputs))]
+    ports, lines, starts = case.ports, [], {}
+    for name in patterns[0]:
+        starts[name] = len(lines)
+        sources = [patterns[n][name][0] for n in range(len(case.inputs))]
+        sinks = [patterns[len(case.inputs) + n][name][1] for n in range(len(case.outputs))]
+        lines += _pattern(case, ports, sources, sinks)
+    return Run(lines, starts)
+
+
+def _pattern(case: Case, ports: list[Port], sources: list[Bits], sinks: list[Bits]) -> list[int]:
+    taken, given = case.moves(sources, sinks)
+    for moves, words in zip([*taken, *given], [*case.inputs.values(), *case.outputs.values()], strict=True):
+        assert len(moves) == len(words), f"{case.title}: the model moves {len(moves)} of {len(words)} words"
+    end = 1 + max(cycle for moves in (*taken, *given) for cycle in moves)
+    fields: list[list[tuple[int, int]]] = []  # of every cycle: (value, bits)
+    taken_at, given_at = [set(moves) for moves in taken], [set(moves) for moves in given]
+    came, left, holds = [0] * len(taken), [0] * len(given), [False] * len(taken)
+    inputs = [(port, words) for port, words in zip(ports, case.inputs.values(), strict=False)]
+    outputs = [(port, words) for port, words in zip([port for port in ports if not port.is_input], case.outputs.values(), strict=True)]
+    for cycle in range(end + case.period_cycles + DRAIN_CYCLES):
+        offers, moves_in, readies, moves_out = [], [], [], []
+        for n, (port, words) in enumerate(inputs):
+            holds[n] = came[n] < len(words) and (holds[n] or bool(sources[n][cycle % len(sources[n])]))
+            word = words[min(came[n], len(words) - 1)]
+            offers += [(holds[n], 1), (word if holds[n] else _other(word, port), port.bits)]
+            moves = cycle in taken_at[n]
+            moves_in.append((moves, 1))
+            came[n] += moves
+            holds[n] = holds[n] and not moves
+        if case.loads:
+            offers += [(0, 1), (0, ports[len(inputs)].bits)]
+            moves_in.append((0, 1))
+        for n, (port, words) in enumerate(outputs):
+            readies.append((cycle >= end or sinks[n][cycle % len(sinks[n])], 1))
+            moves = cycle in given_at[n]
+            moves_out += [(moves, 1), (words[left[n]] if moves else 0, port.bits)]
+            left[n] += moves
+        fields.append([(0, 1), (1, 1), *offers, *readies, *moves_in, *moves_out])
+    idle = [(0, bits) for _, bits in fields[0]]
+    return [_line([(1, 1), *idle[1:]]), *_loading(case, fields[0]), *map(_line, fields)]
+
+
+def _loading(case: Case, like: list[tuple[int, int]]) -> list[int]:
+    """The cycles in which weights come, one in every cycle but some; a block that waits for them takes each at once."""
+    at, lines = 2 + 2 * len(case.inputs), []
+    moved = at + 2 + len(case.outputs) + len(case.inputs)
+    for n, word in enumerate(case.loads):
+        for there in ([0, 1] if n % 7 == 3 else [1]):
+            row = [(0, bits) for _, bits in like]
+            row[1] = (1, 1)
+            row[at:at + 2] = [(there, 1), (word if there else _other(word, case.ports[len(case.inputs)]), like[at + 1][1])]
+            row[moved] = (there, 1)
+            lines.append(_line(row))
+    quiet = [(0, bits) for _, bits in like]
+    quiet[1] = (1, 1)
+    return lines + [_line(quiet)] * (SETTLE_CYCLES if case.loads else 0)
+
+
+def _other(word: int, port: Port) -> int:
+    """What is on a port while nothing is offered: no word that anyone wants."""
+    return ~word & (1 << port.bits) - 1
+
+
+def _line(fields: Sequence[tuple[int, int]]) -> int:
+    line = 0
+    for value, bits in fields:
+        line = line << bits | int(value)
+    return line

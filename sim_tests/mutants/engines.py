@@ -1,0 +1,76 @@
+"""The sparse engine and the arrays: cases whose cycles depend on data or on commands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from codegen.blocks.eie import EieBlock
+from codegen.blocks.eie_load import beats
+from codegen.blocks.gemm import GemmBlock
+from hwsim.dataflow import simulate
+from hwsim.engines.gemm import Gemm
+from hwsim.engines.gemm_commands import encoded, tile
+from hwsim.engines.gemm_cycles import simulate as simulate_array
+from intir import BIPOLAR, run, signed
+from sim_tests.test_sparse import frames, planned
+from tests.codegen.gemm_cases import products
+from tests.codegen.harness import packed
+from tests.networks import make_design, sparse_mlp
+
+from .case import Bits, Case, Moves, module_name
+from .models import legal
+
+CASES: dict[str, Callable[[], Case]] = {}
+
+
+def eie(title: str, sizes: tuple[int, ...], post: str, pes: int, lanes: int, **options: Any) -> None:
+    """A sparse engine for a small pruned network, alone in its design."""
+    def make() -> Case:
+        graph = sparse_mlp(sizes, density=0.4, codes=6, post=post, name="unit")
+        x = frames(graph, 0.5, 6)
+        design = make_design(graph, planned(graph, pes, lanes, code_bits=3, **options)).with_frames(x)
+        stage = design.stages[0]
+        block = EieBlock(stage.engine, **stage.constants, stem=module_name(f"eie: {title}"))
+        words, expected = packed(x, stage.engine.word_in), packed(run(graph, x), stage.engine.word_out)
+
+        def moves(sources: Sequence[Bits], sinks: Sequence[Bits]) -> Moves:
+            trace = simulate([stage.timing], len(words), len(expected), source=sources[0], sink=sinks[0], drains=True)
+            return [trace.in_cycles.tolist()], [trace.out_cycles.tolist()]
+
+        return Case("eie", title, block, {"i": words}, {"o": expected}, moves, stage.cycles_per_frame,
+                    tuple(beats(block.images)) if stage.engine.loaded else (), legal({"i": stage.engine.word_in}))
+
+    CASES[f"eie: {title}"] = make
+
+
+eie("8, 6 and 4 neurons on 2 elements, requantized", (8, 6, 4), "requant", 2, 2, queue_depth=2, index_bits=2, read_entries=2)
+eie("6 and 4 neurons on 2 elements, weights loaded", (6, 4), "requant", 2, 1, queue_depth=2, index_bits=2, read_entries=1, weights="loaded")
+
+
+def gemm(title: str, engine: Gemm, sizes: Sequence[tuple[int, int, int]]) -> None:
+    """An array, and products of matrices (m, k, n) back to back."""
+    def make() -> Case:
+        made = products(np.random.default_rng(1), [tile(engine, *size) for size in sizes])
+        commands = [command for one in made for command in one.tiling.commands()]
+        words, lists = [beat for one in made for beat in one.beats], encoded(engine, commands)
+        expected = packed(np.concatenate([one.tiling.rows(one.x, one.w) for one in made]), engine.word_out)
+        last = [int(command.ends and n == command.rows - 1) for command in commands for n in range(command.rows)]
+        expected = [word | end << engine.word_out.bits for word, end in zip(expected, last, strict=True)]
+
+        def moves(sources: Sequence[Bits], sinks: Sequence[Bits]) -> Moves:
+            trace = simulate_array(engine, commands, command_source=sources[0], source=sources[1], sink=sinks[0])
+            return [trace.command_cycles.tolist(), trace.in_cycles.tolist()], [trace.out_cycles.tolist()]
+
+        return Case("gemm", title, GemmBlock(engine, module_name(f"gemm: {title}")), {"commands": lists, "i": words}, {"o": expected}, moves, 32,
+                    legal=legal({"i": engine.word_in}))
+
+    CASES[f"gemm: {title}"] = make
+
+
+gemm("2 x 3 elements of 8 bits", Gemm(2, 3, 1, signed(8), signed(8), 20, depth=4, commands=3),
+     [(3, 7, 4), (2, 11, 3), (5, 3, 7), (1, 1, 1), (4, 9, 2)])
+gemm("3 x 2 elements of 5 XNORs", Gemm(3, 2, 5, BIPOLAR, BIPOLAR, 8, depth=4, commands=4),
+     [(4, 12, 3), (3, 33, 2), (5, 6, 7), (1, 1, 1), (2, 40, 5)])

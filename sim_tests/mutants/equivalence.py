@@ -1,0 +1,143 @@
+"""Proofs that a change changes nothing: the block and its mutant side by side, for all inputs, forever.
+
+Both begin in the same state, any state at all, and are reset for one cycle.  Whoever uses them keeps the rules of streams and
+sends legal codes only.  The proof says that from then on ready and valid are equal at every port, and payloads wherever they are
+valid.  (That the block itself behaves alike from every state is another check: its registers begin as X under Icarus.)
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from codegen.errors import ToolError
+from codegen.yosys import run_yosys
+
+from .aig import FALSE, TRUE, Builder, Circuit, read
+from .case import Case
+from .rtl import MUTANT_BITS, Mutated
+
+PROVEN, DIFFERENT, UNDECIDED = "equivalent", "different", "undecided"
+#: Registers that prove equal by induction are merged first; what is left is for property-directed reachability.
+_ABC = "read_aiger miter.aig; strash; scorr; dc2; scorr -F 2; write_aiger reduced.aig; pdr -T {seconds}"
+
+
+def circuit(mutated: Mutated, files: Mapping[str, str]) -> Circuit:
+    """The netlist, with its input `mutant`, as gates and registers; memories become registers."""
+    memories = {name: text for name, text in files.items() if name.startswith("mem/")}
+    made = run_yosys({"mutated.il": mutated.ilang, **memories},
+                     "read_rtlil mutated.il\nmemory_map\nopt\ndffunmap\nsimplemap\ntechmap\nopt\ndfflegalize -cell $_DFF_P_ 01\nopt_expr\naigmap\n"
+                     "opt_clean\nwrite_aiger -ascii -map names.txt circuit.aag\n")
+    return read(made["circuit.aag"], made["names.txt"])
+
+
+def miter(case: Case, both: Circuit, mutant: int, copies: int) -> bytes:
+    """A circuit whose output is 1 when the mutant shows.
+
+    With two copies, each side has registers of its own, and it shows at the ports.  With one, both sides begin every cycle in the
+    block's state, and it shows when the next state is another, too: more than is asked, and much easier to prove.
+    """
+    b = Builder()
+    started = b.latch()
+    b.latches[started] = TRUE
+    first = started ^ 1
+    shared = {key: b.input() for key in both.input_names if key[0] not in ("mutant", "clk", "rst")}
+    start = [b.input() for _ in both.latches]
+    registers: list[int] = []
+    sides, following = [], []
+    for number in (0, mutant):
+        inputs = [FALSE] * len(both.inputs)
+        for (name, bit), place in both.input_names.items():
+            if name == "mutant":
+                inputs[place] = TRUE if number >> bit & 1 else FALSE
+            elif name == "rst":
+                inputs[place] = first
+            elif name != "clk":
+                inputs[place] = shared[name, bit]
+        if len(sides) < copies:
+            registers = [b.latch() for _ in both.latches]
+        now = [b.mux(first, one, register) for one, register in zip(start, registers, strict=True)]
+        outputs, then = b.copy(both, inputs, now)
+        if len(sides) < copies:
+            b.latches |= dict(zip(registers, then, strict=True))
+        sides.append(outputs)
+        following.append(then)
+    differences, allowed = [], [TRUE]
+    at = both.output_names
+    for port in case.ports:
+        valid, ready = f"{port.name}_valid", f"{port.name}_ready"
+        bits = [(f"{port.name}_payload", bit) for bit in range(port.bits)]
+        if port.is_input:
+            differences.append(b.differ(sides[0][at[ready, 0]], sides[1][at[ready, 0]]))
+            words = [shared[bit] for bit in bits]
+            allowed += _stream_rules(b, first, shared[valid, 0], words, sides[0][at[ready, 0]])
+            allowed += [b.any(shared[valid, 0] ^ 1, one) for one in _legal(b, case, port.name, words)]
+        else:
+            differences.append(b.differ(sides[0][at[valid, 0]], sides[1][at[valid, 0]]))
+            differences += [b.all(sides[0][at[valid, 0]], b.differ(sides[0][at[bit]], sides[1][at[bit]])) for bit in bits]
+    shows = b.all(started, b.any(*differences))
+    if copies == 1:
+        shows = b.any(shows, *(b.differ(*pair) for pair in zip(*following, strict=True)))
+    broken = b.latch()  # a rule of the streams, earlier
+    holds = b.all(broken ^ 1, *allowed)
+    b.latches[broken] = holds ^ 1
+    return b.binary(b.all(holds, shows))
+
+
+def _stream_rules(b: Builder, first: int, valid: int, words: list[int], ready: int) -> list[int]:
+    """A word that was offered and not taken is offered again."""
+    waits = b.latch()
+    b.latches[waits] = b.all(first ^ 1, valid, ready ^ 1)
+    rules = [b.any(waits ^ 1, valid)]
+    for bit in words:
+        held = b.latch()
+        b.latches[held] = bit
+        rules.append(b.any(waits ^ 1, b.differ(held, bit) ^ 1))
+    return rules
+
+
+def _legal(b: Builder, case: Case, port: str, words: list[int]) -> list[int]:
+    rules = []
+    for name, bits, codes in case.legal:
+        if name == port:
+            for lane in range(0, len(words), bits):
+                rules.append(b.any(*(b.all(*(words[lane + n] ^ 1 ^ (code >> n & 1) for n in range(bits))) for code in codes)))
+    return rules
+
+
+def prove(case: Case, both: Circuit, mutant: int, seconds: float = 60) -> str:
+    """Whether a mutant is `PROVEN` equivalent, shown `DIFFERENT` by some input, or `UNDECIDED` in that time.
+
+    Raises
+    ------
+    ToolError
+        If abc is missing or fails.
+    """
+    if _abc(case, miter(case, both, mutant, 1), seconds / 4) == PROVEN:
+        return PROVEN
+    return _abc(case, miter(case, both, mutant, 2), seconds)
+
+
+def _abc(case: Case, circuit: bytes, seconds: float) -> str:
+    spec = importlib.util.find_spec("pyosys")
+    if spec is None or not spec.submodule_search_locations:
+        raise ToolError("the wheel 'pyosys', which carries abc, is not installed; run `make env`")
+    program = Path(spec.submodule_search_locations[0]) / "yosys-abc"
+    with tempfile.TemporaryDirectory(prefix="miter-") as folder:
+        (Path(folder) / "miter.aig").write_bytes(circuit)
+        script = _ABC.format(seconds=max(1, round(seconds)))
+        try:
+            done = subprocess.run([str(program), "-q", script], cwd=folder, capture_output=True, text=True, timeout=3 * seconds + 60, check=False)
+        except subprocess.TimeoutExpired:
+            return UNDECIDED
+        reduced = Path(folder) / "reduced.aig"
+        if not reduced.exists():
+            raise ToolError(f"abc fails on a miter of '{case.title}': {(done.stdout + done.stderr).strip()[-500:]}")
+        lines = reduced.read_bytes().split(b"\n", 2)
+    _, _, _, latches, _, gates = lines[0].split()[:6]
+    if "Property proved" in done.stdout or (latches == gates == b"0" and lines[1] == b"0"):
+        return PROVEN
+    return DIFFERENT if "was asserted in frame" in done.stdout else UNDECIDED
