@@ -148,8 +148,9 @@ def build(gemm: Gemm, path: str | Path, *, overwrite: bool = False) -> Path:
         "tb/run.py": render("run.py.j2", top=rtl.top),
         "tb/Makefile": render("bench_makefile.j2", top=rtl.top),
         "tb/vectors.json": json.dumps({"design": digest} | make_vectors(*random_products(gemm, BENCH_PRODUCTS)), indent=1) + "\n",
-        "INTERFACE.md": render("gemm_interface.md.j2", top=rtl.top, gemm=gemm, s=rtl.s_axis, m=rtl.m_axis, commands=rtl.commands,
-                               fields=fields, meanings=FIELDS, x_meaning=_meaning(gemm.x_word, "row", gemm.lanes),
+        "INTERFACE.md": render("gemm_interface.md.j2", top=rtl.top, digest=digest, gemm=gemm, s=rtl.s_axis, m=rtl.m_axis,
+                               commands=rtl.commands, fields=fields, meanings=FIELDS,
+                               x_meaning=_meaning(gemm.x_word, "row", gemm.lanes),
                                w_meaning=_meaning(gemm.w_word, "column", gemm.lanes)),
     }
     data = {name: body.encode() for name, body in text.items()}
