@@ -98,7 +98,7 @@ class Synthesis:
     target, description, top, design : str
         `design` is the bundle's hash.
     used : resource -> number
-        Of the whole, as Yosys counts.
+        Of the design, as Yosys counts.
     room : resource -> number
         That the part has; empty if no part is meant.
     estimated : resource -> number
@@ -112,7 +112,7 @@ class Synthesis:
     clock : Clock or None
         None where nothing was routed.
     around : str
-        What the design was wrapped in, and what that takes of `used`.
+        What the design was wrapped in for placing, and what that takes besides.
     gates : float or None
         Area in NAND2 equivalents, without `macros`.
     macros : tuple of (words, bits, kind)
