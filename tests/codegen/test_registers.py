@@ -170,10 +170,11 @@ def test_memories_are_written_part_by_part(driver: ModuleType) -> None:
     written: list[tuple[int, int]] = []
     device = driver.Device(driver.Calls(lambda offset: 0, lambda offset, value: written.append((offset, value))))
     number, depth, bits = driver.MEMORIES["l0_mvu_thresholds"]
-    assert 32 < bits <= 64
+    assert bits > 32
     words = [(n + 1) << bits - 4 | n for n in range(depth)]
     device.load_memory("l0_mvu_thresholds", words)
-    assert written == [(0x4C, number), (0x50, 0), *((0x54, part) for word in words for part in (word & 0xFFFFFFFF, word >> 32))]
+    parts = [(word >> low & 0xFFFFFFFF) for word in words for low in range(0, bits, 32)]
+    assert written == [(0x4C, number), (0x50, 0), *((0x54, part) for part in parts)]
     for wrong in (words[1:], [1 << bits, *words[1:]], [-1, *words[1:]]):
         with pytest.raises(driver.DeviceError, match=f"^l0_mvu_thresholds takes {depth} words of {bits} bits$"):
             device.load_memory("l0_mvu_thresholds", wrong)
