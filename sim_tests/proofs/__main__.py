@@ -85,6 +85,8 @@ def main(
         for n, one in enumerate(_results(numbers, jobs), 1):
             status.update(f"{n} of {len(numbers)}: {one.proof.name}")
             results.append(one)
+            if not console.is_terminal:
+                console.print(f"{one.outcome.result} in {one.seconds:.1f} s: {one.proof.name} ({one.proof.method})", markup=False, soft_wrap=True)
             if one.outcome.result != "proved":
                 paths[one.proof.name] = path = kept_trace(one.proof, one.outcome, traces)
                 console.print(f"{one.outcome.result}: {one.proof.name}: {one.outcome.reason}{f' (trace: {path})' if path else ''}", markup=False)

@@ -10,6 +10,7 @@ from . import popcount
 from .cases import Case, cases
 from .netlist import looks_at_no_ready
 from .proof import BY_NETLIST, BY_SUMS, FOR_ALL_INPUTS, FOR_ALL_TIME, Proof, bounded, by_solver
+from .requant import requant_cases
 from .solver import Outcome
 from .streams import TOP
 
@@ -22,7 +23,7 @@ LARGE_TREES = [(32, "xnor", "xilinx"), (64, "and", "xilinx"), (128, None, "xilin
 
 def proofs() -> list[Proof]:
     """All of them, each block's together."""
-    return [*(proof for case in cases() for proof in _of_streams(case)), *_of_popcounts()]
+    return [*(proof for case in cases() for proof in _of_streams(case)), *_of_popcounts(), *_of_requants()]
 
 
 def _of_streams(case: Case) -> list[Proof]:
@@ -47,6 +48,12 @@ def _of_popcounts() -> list[Proof]:
         found.append(Proof(f"popcount {size} {pairs or 'bits'}, {family}", "its cells add up to the sum", BY_SUMS,
                            partial(_sums, size, pairs, family), size == 32))
     return found
+
+
+def _of_requants() -> list[Proof]:
+    return [Proof(case.name, "rounds exactly, from any state", FOR_ALL_INPUTS,
+                  by_solver(TOP, case.files, "bitwuzla", case.cycles), case.rounding == "half_even" and case.multiplier > 3)
+            for case in requant_cases()]
 
 
 def _tree(size: int, pairs: str | None, family: str) -> dict[str, str]:
