@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from hwsim.engines.popcount import PopcountTree
+from intir import signed
 from sim_tests.proofs import __main__ as command
 from sim_tests.proofs import popcount
 from sim_tests.proofs.cases import Case, cases
@@ -18,7 +19,6 @@ from sim_tests.proofs.proof import Proof
 from sim_tests.proofs.requant import RequantCase
 from sim_tests.proofs.solver import Outcome, solve
 from sim_tests.proofs.streams import TOP, StreamHarness
-from intir import signed
 
 CASES = {case.name: case for case in cases()}
 FIFO, WIDTH, FORK = CASES["fifo 4 x 8 bits"], CASES["width 1 to 3, 4 bits"], CASES["fork to 2, 4 bits"]
