@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
+from hwsim.engines.eie import Eie
 from hwsim.engines.popcount import PopcountTree
 
 from . import popcount
-from .cases import Case, cases
+from .cases import Case, cases, gemm_dut
+from .dut import Dut
 from .netlist import looks_at_no_ready
 from .proof import BY_NETLIST, BY_SUMS, FOR_ALL_INPUTS, FOR_ALL_TIME, Proof, bounded, by_solver
 from .requant import requant_cases
+from .shell import shell_dut, shell_files
 from .solver import Outcome
-from .streams import TOP
+from .streams import TOP, rule_files
 
 #: Trees compared with a plain sum: (size, pairs, family).
 SMALL_TREES = [(8, "xnor", "xilinx"), (16, "xnor", "xilinx"), (24, "xnor", "xilinx"), (24, "and", "xilinx"), (24, None, "xilinx"),
@@ -23,7 +27,7 @@ LARGE_TREES = [(32, "xnor", "xilinx"), (64, "and", "xilinx"), (128, None, "xilin
 
 def proofs() -> list[Proof]:
     """All of them, each block's together."""
-    return [*(proof for case in cases() for proof in _of_streams(case)), *_of_popcounts(), *_of_requants()]
+    return [*(proof for case in cases() for proof in _of_streams(case)), *_of_rules_alone(), *_of_shell(), *_of_popcounts(), *_of_requants()]
 
 
 def _of_streams(case: Case) -> list[Proof]:
@@ -35,6 +39,25 @@ def _of_streams(case: Case) -> list[Proof]:
         found.append(Proof(case.name, "any round gives what it must, in its place", method,
                            by_solver(TOP, partial(case.files, True), engine, case.cycles), case.quick))
     return found
+
+
+def _of_rules_alone() -> list[Proof]:
+    """Blocks whose counts depend on their data or commands: the rules by themselves, for all time."""
+    eie = next(case for case in cases() if isinstance(case.engine, Eie))
+    found = []
+    for name, make, inputs in ((eie.name, lambda: eie.dut, ["i"]), ("gemm 1 x 1, s3 x s3", gemm_dut, ["commands", "i"])):
+        found.append(Proof(name, "stream rules", FOR_ALL_TIME, by_solver(TOP, partial(_rules, make, inputs), "pdr")))
+    return [*found, Proof("gemm 1 x 1, s3 x s3", "valid and payload look at no ready", BY_NETLIST, lambda: looks_at_no_ready(gemm_dut()))]
+
+
+def _rules(make: Callable[[], Dut], inputs: list[str]) -> dict[str, str]:
+    return rule_files(make(), inputs, ["o"])
+
+
+def _of_shell() -> list[Proof]:
+    return [Proof("shell of a small design", claim, FOR_ALL_TIME, by_solver(TOP, partial(shell_files, bus), "pdr"), bus)
+            for claim, bus in (("AXI4-Lite rules, an answer for each request", True), ("AXI4-Stream rules, whole frames", False))] \
+        + [Proof("shell of a small design", "valid, data and answers look at no ready", BY_NETLIST, lambda: looks_at_no_ready(shell_dut()))]
 
 
 def _of_popcounts() -> list[Proof]:
