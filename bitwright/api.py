@@ -12,10 +12,13 @@ from numpy.typing import NDArray
 import codegen.bundle
 import codegen.cosim
 import codegen.overlay
+import codegen.synth
+import codegen.synth_result
 import intir
 from codegen.bundle import Bundle
 from codegen.cosim import Verification
 from codegen.errors import ToolError
+from codegen.synth_result import Synthesis
 from hwsim import plan as plans
 from hwsim.autoplan import auto_plan
 from hwsim.design import make_design
@@ -198,3 +201,28 @@ def verify(path: str | Path, *, frames: int | None = None, x: NDArray[Any] | Non
     if x is not None:
         samples = host_input(codegen.bundle.load(path).design.graph, x)[:frames]
     return codegen.cosim.verify(path, frames=frames, x=samples, simulator=simulator, seed=seed)
+
+
+def synth(path: str | Path, target: str, *, clock_mhz: float | None = None, seed: int = 1, tries: int = 1,
+          timeout_seconds: float = 3600.0, progress: Callable[[str, str], None] = lambda step, line: None) -> Synthesis:
+    """Synthesize a bundle, place and route it where the target's tools can, and keep the result in it.
+
+    Parameters
+    ----------
+    path : path of a bundle
+    target : str
+        One of `codegen.synth_targets.TARGETS`.
+    clock_mhz : float, optional
+        What placing and routing try to reach; by default the clock of the plan.
+    seed, tries : int
+        Placements start from `seed`, `seed` + 1, ... until one meets the clock; the fastest counts.
+    timeout_seconds : float
+        For each run of a tool.
+    progress : callable
+        Told (step, what the tool says).
+    """
+    bundle = codegen.bundle.load(path)
+    result = codegen.synth.synthesize_bundle(bundle, target, clock_mhz=clock_mhz, seed=seed, tries=tries,
+                                             timeout_seconds=timeout_seconds, progress=progress)
+    codegen.synth_result.save(result, bundle.path)
+    return result

@@ -7,7 +7,8 @@ import sys
 
 import typer
 
-from .commands import design, explore, files, network, overlay, systems
+from .commands import design, explore, files, network, overlay, synth, systems
+from .shell import stop_on_terminate
 
 app = typer.Typer(
     help="Turn a quantized, binarized or pruned neural network into integer-only hardware, and prove it.\n\n"
@@ -15,14 +16,15 @@ app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]})
 
-for command in (network.lower, network.check, network.run, design.plan, design.sim, design.build, design.verify, files.export,
-                systems.machines, systems.complexity, explore.search, explore.sweep, overlay.overlay):
+for command in (network.lower, network.check, network.run, design.plan, design.sim, design.build, design.verify, synth.synth,
+                files.export, systems.machines, systems.complexity, explore.search, explore.sweep, overlay.overlay):
     app.command()(command)
 app.command("show")(files.show_)
 
 
 def main() -> None:
     """Entry point of the command ``bitwright``."""
+    stop_on_terminate()
     try:
         app()
     except BrokenPipeError:  # the reader of our output has gone

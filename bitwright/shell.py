@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import functools
 import io
+import signal
 import sys
+import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -39,13 +41,37 @@ def user_errors(command: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return command(*arguments, **options)
         except BitwrightError as error:
-            err.print(f"bitwright: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+            err.print(f"bitwright: {one_line(str(error))}", style="red", markup=False, highlight=False, soft_wrap=True)
             raise typer.Exit(2) from None
         except KeyboardInterrupt:
             err.print("bitwright: interrupted; nothing was written", style="red", markup=False)
             raise typer.Exit(130) from None
 
     return guarded
+
+
+def one_line(text: str) -> str:
+    """A text that every terminal prints as one line: control characters, and bytes of names that are no Unicode, as escapes.
+
+    >>> one_line("no file 'a" + chr(10) + "b'")
+    "no file 'a\\\\nb'"
+    """
+    plain = "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
+    return plain.encode(err.encoding, "backslashreplace").decode(err.encoding)
+
+
+def stop_on_terminate() -> None:
+    """Let SIGTERM end a command as Ctrl-C does, so that it takes its temporary files with it."""
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+
+
+def toml_value(text: str) -> object:
+    """A value as TOML has it; what is none, or more than one, is a text."""
+    try:
+        parsed = tomllib.loads(f"value = {text}")
+    except (ValueError, RecursionError):
+        return text.strip()
+    return parsed["value"] if len(parsed) == 1 else text.strip()
 
 
 def load_array(path: Path) -> np.ndarray[Any, Any]:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from codegen.bundle import Bundle
-from codegen.cosim import FAULTS, Verification
-from hwsim.plan import OPTIONS, Plan
-from hwsim.report import SimulationReport
 from intir import Graph
 from intir.widths import width_report
-from quant.check import CheckResult
+
+if TYPE_CHECKING:
+    from codegen.bundle import Bundle
+    from codegen.cosim import Verification
+    from hwsim.plan import Plan
+    from hwsim.report import SimulationReport
+    from quant.check import CheckResult
 
 
 def ruled(title: str, *columns: str) -> Table:
@@ -75,6 +77,8 @@ def graph_dict(graph: Graph) -> dict[str, Any]:
 
 def plan(plan: Plan, console: Console) -> None:
     """A plan's layers."""
+    from hwsim.plan import OPTIONS
+
     title = f"plan for {plan.network}: {plan.device or plan.family}, {plan.clock_mhz:g} MHz"
     choices = [key for key in OPTIONS if key == "order" or any(key in layer.options for layer in plan.layers.values())]
     table = ruled(title, "<layer", "<engine", "pe", "simd", *(f"<{key.replace('_', ' ')}" for key in choices), "fifo depth")
@@ -161,16 +165,22 @@ def bundle(bundle: Bundle, console: Console) -> None:
     """What a bundle holds."""
     table = ruled(f"{bundle.path}: design {bundle.manifest['design']}, top {bundle.top}", "<folder", "files", "<what")
     meanings = {"rtl": "Verilog, one module per file", "mem": "memory contents for $readmemh",
-                "tb": "bench: python tb/run.py",
-                ".": "INTERFACE.md, report.html and .json, plan.toml, model.intir, file list, lint waivers"}
+                "tb": "bench: make -C tb, or python tb/run.py",
+                "driver": "drivers in Python and C, the registers as a C header",
+                "constraints": "clock and ports for Vivado (xdc), nextpnr (lpf, pcf) and others (sdc)",
+                "scripts": "synthesis with Yosys, Vivado and LibreLane",
+                ".": "INTERFACE.md, reports, plan, network, FuseSoC core, SystemRDL, file list"}
     for folder, meaning in meanings.items():
         count = sum(1 for name in bundle.manifest["files"] if (name.split("/")[0] if "/" in name else ".") == folder)
-        table.add_row(folder, str(count), meaning)
+        if count:
+            table.add_row(folder, str(count), meaning)
     console.print(table)
 
 
 def verification(result: Verification, console: Console) -> None:
     """A co-verification, one row per stall pattern."""
+    from codegen.cosim import FAULTS
+
     faults = [fault.removeprefix("differing_").removesuffix("_beats") for fault in FAULTS]
     table = ruled(f"{result.top} under {result.simulator}: {result.frames} frames in four stall patterns; what differs",
                    "<pattern", "beats", *faults, "last cycle", "in hwsim")

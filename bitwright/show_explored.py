@@ -12,9 +12,9 @@ from rich.console import Console
 from rich.markup import escape
 
 from hwsim.devices import DEVICES
-from hwsim.proposals import evenly
-from hwsim.search import Point, SearchResult
-from hwsim.sweep import Row
+from hwsim.explore.proposals import evenly
+from hwsim.explore.search import Point, SearchResult
+from hwsim.explore.sweep import Row
 
 from .shell import InputError
 from .show import ruled

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
-import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,22 +18,26 @@ from hwsim.design import Design, make_design
 from hwsim.plan import Plan
 from hwsim.report import simulate_report
 from hwsim.reports.html import html_page
-from intir import Graph, file
+from intir import BitwrightError, Graph, file
 
+from . import control as controls
 from .errors import BundleError
+from .flows import flow_files
+from .folder import MANIFEST, check_target, write_folder
 from .generate import Rtl, generate
+from .manifest import check_design, check_stamps, read_files, read_manifest, seal
+from .naming import top_identifier
 from .templates import render
 from .vectors import make_vectors, random_frames
 
-MANIFEST = "bundle.json"
 #: From the last loaded weight to the bench's cycle 0.
 WEIGHTS_SETTLE_CYCLES = 4
 #: Frames of random input in the bench's own vectors.
 BENCH_FRAMES = 8
 #: What every bundle has.
-ESSENTIAL = {"model.intir", "plan.toml", "tb/bench.py", "tb/run.py"}
-_FORMAT = "bitwright bundle"
-_VERSION = 1
+ESSENTIAL = {"model.intir", "plan.toml", "lint.vlt", "tb/bench.py", "tb/run.py", "tb/vectors.json"}
+#: Files that state the design hash, besides the top.
+STAMPED = {"INTERFACE.md", "report.html", "report.json", "tb/vectors.json"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,12 +52,15 @@ class Bundle:
         Made again from the graph and the plan inside.
     manifest : dict
         Content of ``bundle.json``.
+    files : relative path -> bytes
+        All others.
     """
 
     path: Path
     top: str
     design: Design
     manifest: dict[str, Any]
+    files: dict[str, bytes] = field(repr=False)
 
 
 def build(graph: Graph, plan: Plan, path: str | Path, *, samples: NDArray[np.int64] | None = None,
@@ -92,49 +96,47 @@ def build(graph: Graph, plan: Plan, path: str | Path, *, samples: NDArray[np.int
     rtl = generate(design, digest)
     progress("writing the bench")
     contents = _contents(design, rtl, digest, samples if samples is not None else random_frames(design, BENCH_FRAMES))
-    manifest = {
-        "format": _FORMAT, "version": _VERSION, "generator": hwsim.__version__, "network": graph.name, "top": rtl.top,
-        "design": digest, "files": {name: hashlib.sha256(data).hexdigest() for name, data in sorted(contents.items())},
-    }
-    contents[MANIFEST] = _json(manifest)
-    write_folder(path, contents)
-    return Bundle(path, rtl.top, design, manifest)
+    sealed = seal(contents, "bundle", digest, network=graph.name, top=rtl.top)
+    progress("writing files")
+    write_folder(path, contents | {MANIFEST: sealed}, overwrite)
+    return Bundle(path, rtl.top, design, json.loads(sealed), contents)
 
 
 def load(path: str | Path) -> Bundle:
-    """Open a bundle and check that its files belong together.
+    """Open a bundle and check that its files belong together: every hash, and the design that each file says it is of.
 
     Raises
     ------
     BundleError
-        If the folder is no bundle, or a file of it is missing or changed.
+        If the folder is no bundle, or a file of it is missing, changed, of another design, or in ``rtl/`` or ``mem/`` without
+        being in the manifest.
     """
     path = Path(path)
+    manifest = read_manifest(path)
+    if manifest is None:
+        raise BundleError(f"'{path}' is no bundle: it has no readable {MANIFEST}; make one with `bitwright build`")
+    files = read_files(path, manifest, "bundle", ESSENTIAL)
     try:
-        manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        raise BundleError(f"'{path}' is no bundle: it has no readable {MANIFEST}; make one with `bitwright build`") from None
-    if not isinstance(manifest, dict) or manifest.get("format") != _FORMAT or manifest.get("version") != _VERSION \
-            or not isinstance(manifest.get("files"), dict) or not isinstance(manifest.get("top"), str) \
-            or not isinstance(manifest.get("design"), str) or not manifest["files"].keys() >= ESSENTIAL:
-        raise BundleError(f"'{path / MANIFEST}' is no manifest of version {_VERSION}; build the bundle again")
-    for name, digest in manifest["files"].items():
-        if Path(name).is_absolute() or ".." in Path(name).parts:
-            raise BundleError(f"'{path / MANIFEST}' lists '{name}', which lies outside the bundle; build the bundle again")
-        try:
-            found = hashlib.sha256((path / name).read_bytes()).hexdigest()
-        except (OSError, ValueError):
-            raise BundleError(f"bundle '{path}': the file '{name}' is missing; build the bundle again") from None
-        if found != digest:
-            raise BundleError(f"bundle '{path}': the file '{name}' is not the one that was built; build the bundle again")
-    graph = file.load(path / "model.intir")
-    return Bundle(path, manifest["top"], make_design(graph, plans.load(path / "plan.toml")), manifest)
+        graph, plan = file.from_bytes(files["model.intir"]), plans.loads(files["plan.toml"].decode(), str(path / "plan.toml"))
+    except (BitwrightError, UnicodeDecodeError) as error:
+        raise BundleError(f"bundle '{path}': what it was made from cannot be read ({error}); build the bundle again") from None
+    check_design(path, "bundle", manifest["design"], _hash(graph, plan), "'model.intir' and 'plan.toml'")
+    design, top = make_design(graph, plan), top_identifier(graph.name)
+    if manifest["top"] != top:
+        raise BundleError(f"'{path / MANIFEST}' says that the top is '{manifest['top'][:80]}', but it is '{top}'; build the "
+                          "bundle again")
+    check_stamps(path, "bundle", manifest["design"], files, {f"rtl/{top}.v", *STAMPED})
+    return Bundle(path, top, design, manifest, files)
 
 
 def design_hash(design: Design) -> str:
     """Sixteen hex digits that tie network, plan and generator together."""
+    return _hash(design.graph, design.plan)
+
+
+def _hash(graph: Graph, plan: Plan) -> str:
     digest = hashlib.sha256()
-    for part in (hwsim.__version__.encode(), file.to_bytes(design.graph), plans.dumps(design.plan).encode()):
+    for part in (hwsim.__version__.encode(), file.to_bytes(graph), plans.dumps(plan).encode()):
         digest.update(len(part).to_bytes(8, "big") + part)
     return digest.hexdigest()[:16]
 
@@ -142,76 +144,31 @@ def design_hash(design: Design) -> str:
 def _contents(design: Design, rtl: Rtl, digest: str, samples: NDArray[np.int64]) -> dict[str, bytes]:
     """Every file of the bundle but the manifest: relative path -> bytes."""
     vectors = make_vectors(design, rtl.s_axis, rtl.m_axis, samples, [port.hexadecimal for port in rtl.weights])
-    by_hand = {f"{rtl.top}.v", "bw_rom.v", "bw_ram.v", "bw_ram_async.v", "bw_add.v"}
+    by_hand = {f"{rtl.top}.v", f"{rtl.top}_control.v", "bw_axi_lite.v", "bw_rom.v", "bw_ram.v", "bw_ram_async.v",
+               "bw_table.v", "bw_add.v"}
     generated = [name for name in rtl.verilog if name not in by_hand]
     report = simulate_report(design, history=True)
-    text = rtl.files | {
+    text = rtl.files | controls.files(rtl.control, rtl.header) | {
         f"{rtl.top}.f": "".join(f"rtl/{name}\n" for name in rtl.verilog),
-        "lint.vlt": render("lint.vlt.j2", generated=generated),
+        "lint.vlt": render("lint.vlt.j2", generated=generated, interrupt=f"{rtl.top}.v" if rtl.control else ""),
         f"tb/{rtl.top}_harness.v": render("harness.v.j2", top=rtl.top, s=rtl.s_axis, m=rtl.m_axis, s_name="s_axis", m_name="m_axis",
-                                             weights=rtl.weights, commands=None, settle=WEIGHTS_SETTLE_CYCLES),
+                                             weights=rtl.weights, commands=None, settle=WEIGHTS_SETTLE_CYCLES, control=rtl.control),
         "tb/bench.py": render("bench.py.j2", top=rtl.top, out_bits=rtl.m_axis.data_bits),
         "tb/run.py": render("run.py.j2", top=rtl.top),
+        "tb/Makefile": render("bench_makefile.j2", top=rtl.top),
         "plan.toml": plans.dumps(design.plan),
         "INTERFACE.md": render("interface.md.j2", top=rtl.top, s=rtl.s_axis, m=rtl.m_axis, network=design.graph.name,
                                digest=digest, report=report, memories=sorted(rtl.memories), weights=rtl.weights,
-                               depends_on_data=design.depends_on_data),
+                               depends_on_data=design.depends_on_data, control=rtl.control),
     }
+    text |= flow_files(rtl.top, design.graph.name, digest, rtl.header, design.plan, {**text, "tb/vectors.json": None})
     data = {name: body.encode() for name, body in text.items()}
-    data["tb/vectors.json"] = _json(vectors)
-    data["report.json"] = _json(report.as_dict())
-    data["report.html"] = html_page(report)
+    data["tb/vectors.json"] = _json({"design": digest} | vectors)
+    data["report.json"] = _json({"design": digest} | report.as_dict())
+    data["report.html"] = html_page(report, digest)
     data["model.intir"] = file.to_bytes(design.graph)
     return data
 
 
 def _json(value: Any) -> bytes:
     return (json.dumps(value, indent=1) + "\n").encode()
-
-
-def check_target(path: Path, overwrite: bool) -> None:
-    """Refuse a folder that cannot be made, or that holds something else.  Raises BundleError."""
-    try:
-        taken = path.exists() and not (path / MANIFEST).is_file() and (not path.is_dir() or any(path.iterdir()))
-    except OSError as error:
-        raise BundleError(f"cannot make '{path}': {error.strerror}; choose another folder") from None
-    if taken:
-        raise BundleError(f"'{path}' exists and is no bundle; choose another folder")
-    if (path / MANIFEST).is_file() and not overwrite:
-        raise BundleError(f"'{path}' holds a bundle already; choose another folder, or overwrite it (--force)")
-    parent = path.absolute().parent
-    if not parent.is_dir() or not os.access(parent, os.W_OK):
-        raise BundleError(f"cannot make '{path}': '{parent}' is no folder that can be written; choose another folder")
-
-
-def write_folder(path: Path, contents: dict[str, bytes]) -> None:
-    """Write a folder under a temporary name, then rename it."""
-    path = path.absolute()
-    temporary: Path | None = None
-    try:
-        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
-        temporary.chmod(0o755)
-        for name, data in contents.items():
-            target = temporary / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(data)
-        if path.exists():
-            old = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.old."))
-            kept = old / path.name
-            try:
-                path.rename(kept)
-                temporary.rename(path)
-            except OSError:
-                if kept.exists():
-                    kept.rename(path)
-                old.rmdir()
-                raise
-            shutil.rmtree(old, ignore_errors=True)
-        else:
-            temporary.rename(path)
-    except OSError as error:
-        raise BundleError(f"cannot write the bundle '{path}': {error.strerror or error}; choose a folder with room that is "
-                          "writable") from None
-    finally:
-        if temporary is not None and temporary.exists():
-            shutil.rmtree(temporary, ignore_errors=True)

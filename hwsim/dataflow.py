@@ -105,6 +105,8 @@ class Trace:
         Most words a FIFO held.
     bins : Bins or None
         The four above over time, where that was asked for.
+    input_stalls, output_stalls : int
+        Cycles in which the next input word could have been taken, but was not offered; in which an output word was not taken.
     """
 
     in_cycles: Int64
@@ -114,6 +116,8 @@ class Trace:
     blocked: Int64
     peak_words: Int64
     bins: Bins | None = None
+    input_stalls: int = 0
+    output_stalls: int = 0
 
     @property
     def total_cycles(self) -> int:
@@ -160,7 +164,7 @@ def simulate(blocks: Sequence[Block], words_in: int, words_out: int, *, wires: S
     # Nothing moving for longer than every stall and every pipeline together means nothing ever will.
     patience = len(source) + len(sink) + int(latency.sum()) + 2
     tables = (*_flat(blocks, wires), latency, source, sink, words_in, words_out, limit_cycles, patience, drains, bins)
-    in_cycles, out_cycles, counters, bin_cycles, status = _run(*tables)
+    in_cycles, out_cycles, counters, bin_cycles, stalls, status = _run(*tables)
     if status == _DEADLOCK:
         raise SimulationError(f"the design stops after {len(out_cycles)} of {words_out} output words and takes no more input "
                               f"({len(in_cycles)} of {words_in} words); offer whole frames, or deepen its FIFOs")
@@ -169,7 +173,7 @@ def simulate(blocks: Sequence[Block], words_in: int, words_out: int, *, wires: S
                               "raise the limit or check the stall patterns")
     fired, starved, blocked, peak = counters
     return Trace(in_cycles, out_cycles, fired.sum(axis=0), starved.sum(axis=0), blocked.sum(axis=0), peak.max(axis=0),
-                 Bins(bin_cycles, *counters) if bins > 1 else None)
+                 Bins(bin_cycles, *counters) if bins > 1 else None, *map(int, stalls))
 
 
 _DONE, _DEADLOCK, _LIMIT = 0, 1, 2
@@ -267,6 +271,7 @@ def _run(kinds, depth, first_at, first, second_at, second, in_at, ins, out_at, o
     valid, ready = np.zeros(streams, np.bool_), np.zeros(streams, np.bool_)
     in_cycles, out_cycles = np.empty(words_in, np.int64), np.empty(words_out, np.int64)
     taken, left, holding, quiet = 0, 0, False, 0
+    stalls = np.zeros(2, np.int64)
     one = np.uint64(1)
     cycle = 0
     status = _DONE
@@ -312,6 +317,8 @@ def _run(kinds, depth, first_at, first, second_at, second, in_at, ins, out_at, o
                 for k in range(out_at[b], out_at[b + 1]):
                     ready[x] = ready[x] and (has[outs[k]] or ready[outs[k]])
         moved = False
+        stalls[0] += taken < words_in and ready[0] and not valid[0]
+        stalls[1] += valid[last] and not ready[last]
         if valid[0] and ready[0]:
             in_cycles[taken] = cycle
             taken += 1
@@ -386,4 +393,4 @@ def _run(kinds, depth, first_at, first, second_at, second, in_at, ins, out_at, o
             break
         cycle += 1
     return in_cycles[:taken], out_cycles[:left], \
-        (fired[:now + 1], starved[:now + 1], blocked[:now + 1], peak[:now + 1]), bin_cycles, status
+        (fired[:now + 1], starved[:now + 1], blocked[:now + 1], peak[:now + 1]), bin_cycles, stalls, status

@@ -14,6 +14,7 @@ from intir import Graph, run_all
 from .dataflow import ALWAYS, MAX_CYCLES, Block, Fifo, Trace, Wires, simulate
 from .dataflow import Fork as ForkBlock
 from .engines.base import Engine, Word
+from .engines.control import control_resources
 from .engines.eie import Eie
 from .engines.eie_cycles import task
 from .engines.fifo import StreamFifo
@@ -121,9 +122,16 @@ class Design:
         return last
 
     @property
+    def bare(self) -> Design:
+        """The same without its control shell: what computes, to be compared with others."""
+        return replace(self, plan=replace(self.plan, control="none"))
+
+    @property
     def resources(self) -> dict[str, Resources]:
-        """What each layer takes of a device, with the queues and converters beside it, estimated; "" is the input's."""
+        """What each layer takes of a device, with the queues and converters beside it, estimated; "" is the input's and the
+        control shell's."""
         taken: dict[str, Resources] = {name: Resources() for name in ("", *self.plan.layers)}
+        taken[""] += control_resources(self.plan.family, self.plan.control)
         for stage in self.stages:
             taken[stage.layer] += stage.engine.resources
         return taken
@@ -247,6 +255,9 @@ def check_layers(plan: Plan, found: list[Layer]) -> None:
         if entry is None:
             raise PlanError(f"the plan lacks the layer '{layer.name}'; add [layers.\"{layer.name}\"] with its engine and folding")
         layer.check(entry)
+        if entry.reloadable and plan.control == "none":
+            raise PlanError(f"layer '{layer.name}': reloadable = true, but the plan says control = \"none\", and weights come "
+                            "through the control shell; remove one of the two")
 
 
 @dataclass

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from intir import BitwrightError, Graph
-from intir.whole import write_whole
+from intir.whole import unreadable, write_whole
 
 from .devices import DEVICES
 from .engines.memories import STYLES
@@ -24,6 +24,8 @@ from .engines.products import MULTIPLIERS
 VERSION = 1
 FAMILIES = ("xilinx", "ecp5", "generic")
 MAX_CLOCK_MHZ = 10_000
+#: What a design is controlled by: registers behind AXI4-Lite, or nothing but its reset.
+CONTROLS = ("axi-lite", "none")
 
 
 #: Keys of a layer that choose between realisations, and the words they take.
@@ -32,8 +34,10 @@ CHOICES = {"order": ORDERS, "weight_memory": STYLES, "window_memory": STYLES, "m
 #: Keys of a sparse engine that are numbers, and their bounds; see `engines.eie`.
 NUMBERS = {"queue_depth": (2, 1024), "index_bits": (1, 8), "code_bits": (1, 8), "read_entries": (1, 256),
            "entries": (1, 2**20)}
+#: Keys of a layer that are true or false.
+SWITCHES = ("reloadable",)
 #: Every key that chooses between realisations.
-OPTIONS = (*CHOICES, "through", *NUMBERS)
+OPTIONS = (*CHOICES, "through", *NUMBERS, *SWITCHES)
 
 
 class PlanError(BitwrightError):
@@ -65,6 +69,8 @@ class LayerPlan:
         For `eie`: the node with which the layer ends, a MatMul; by default its first.
     queue_depth, index_bits, code_bits, read_entries, entries : int or None
         For `eie`, where `pe` is its PEs and `simd` the elements that it scans and drains at a time; see `engines.eie`.
+    reloadable : bool or None
+        For `mvu` and `vvu`: weights and thresholds can be written while the hardware runs; see docs/blocks/control.md.
     """
 
     engine: str
@@ -82,6 +88,7 @@ class LayerPlan:
     code_bits: int | None = None
     read_entries: int | None = None
     entries: int | None = None
+    reloadable: bool | None = None
 
     @property
     def folding(self) -> str:
@@ -89,7 +96,7 @@ class LayerPlan:
         return f"pe = {self.pe}" + (f", simd = {self.simd}" if self.simd else "")
 
     @property
-    def options(self) -> dict[str, str | int]:
+    def options(self) -> dict[str, str | int | bool]:
         """What chooses between realisations, where it is given."""
         return {key: value for key in OPTIONS if (value := getattr(self, key)) is not None}
 
@@ -113,6 +120,8 @@ class Plan:
         Words in the queues behind the input, one for each reader, where several layers read it; else empty.
     device : str or None
         One of `devices.DEVICES`, of that family: a design that does not fit it is refused.
+    control : str
+        One of `CONTROLS`.
     """
 
     network: str
@@ -122,6 +131,7 @@ class Plan:
     clock_mhz: float = 100.0
     input_fifo_depth: tuple[int, ...] = ()
     device: str | None = None
+    control: str = CONTROLS[0]
 
 
 def fingerprint(graph: Graph) -> str:
@@ -145,6 +155,8 @@ def dumps(plan: Plan) -> str:
         "# weight_memory, window_memory: \"distributed\" (LUTs) or \"block\" (block RAM); left out, synthesis decides.",
         "# multiplier: \"logic\" (LUTs) or \"dsp\"; left out, LUTs where both operands together have up to 8 bits, else DSPs.",
         "# pe and simd both the greatest: the weights are built into logic; order, weight_memory and multiplier mean nothing then.",
+        "# reloadable = true: weights and thresholds can be written while the hardware runs.",
+        "# control = \"none\", of the whole: no registers behind AXI4-Lite; see docs/blocks/control.md.",
         "# engine = \"eie\", pe PEs: pruned products from this one through another on one sparse engine; see docs/blocks/eie.md.",
         "",
         f"version = {VERSION}",
@@ -153,13 +165,14 @@ def dumps(plan: Plan) -> str:
         f"family = {_quoted(plan.family)}        # {', '.join(FAMILIES)}",
         *([f"device = {_quoted(plan.device)}"] if plan.device else []),
         f"clock_mhz = {plan.clock_mhz!r}",
+        *([f"control = {_quoted(plan.control)}"] if plan.control != CONTROLS[0] else []),
         *([f"input_fifo_depth = {_depths(plan.input_fifo_depth)}"] if plan.input_fifo_depth else []),
     ]
     for name, layer in plan.layers.items():
         lines += ["", f"[layers.{_quoted(name)}]", f"engine = {_quoted(layer.engine)}", f"pe = {layer.pe}"]
         if layer.simd is not None:
             lines.append(f"simd = {layer.simd}")
-        lines += [f"{key} = {_quoted(value) if isinstance(value, str) else value}" for key, value in layer.options.items()]
+        lines += [f"{key} = {_value(value)}" for key, value in layer.options.items()]
         if layer.fifo_depth is not None:
             lines.append(f"fifo_depth = {_depths(layer.fifo_depth)}")
     return "\n".join(lines) + "\n"
@@ -177,7 +190,8 @@ def loads(text: str, where: str = "plan") -> Plan:
         data = tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # ValueError: TOMLDecodeError, or an integer of thousands of digits
         raise PlanError(f"{where} is no valid TOML: {error}; mend that line or write a new plan with `bitwright plan`") from None
-    _known(data, {"version", "network", "structure", "family", "device", "clock_mhz", "input_fifo_depth", "layers"}, where)
+    _known(data, {"version", "network", "structure", "family", "device", "control", "clock_mhz", "input_fifo_depth", "layers"},
+           where)
     version = data.get("version")
     if version != VERSION or type(version) is not int:  # True == 1
         has = "no version" if version is None else f"version {version!r}"
@@ -191,12 +205,15 @@ def loads(text: str, where: str = "plan") -> Plan:
     device = data.get("device")
     if device is not None:
         check_device(device, family, where)
+    control = data.get("control", CONTROLS[0])
+    if control not in CONTROLS:
+        raise PlanError(f"{where}: control is {control!r}; choose one of {', '.join(CONTROLS)}")
     tables = data.get("layers", {})
     if not isinstance(tables, dict) or not all(isinstance(table, dict) for table in tables.values()):
         raise PlanError(f"{where}: 'layers' holds {tables!r}; give one table [layers.NAME] per layer")
     layers = {name: _layer(table, f"{where}, layer '{name}'") for name, table in tables.items()}
     return Plan(_text(data, "network", where), _text(data, "structure", where), layers, family, float(clock),
-                _fifo_depth(data, "input_fifo_depth", where) or (), device)
+                _fifo_depth(data, "input_fifo_depth", where) or (), device, control)
 
 
 def check_device(device: object, family: str, where: str) -> None:
@@ -214,8 +231,7 @@ def load(path: str | Path) -> Plan:
     try:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise PlanError(f"cannot read the plan '{path}': {reason}; give the path of a plan TOML file") from None
+        raise PlanError(f"cannot read the plan '{path}': {unreadable(error)}; give the path of a plan TOML file") from None
     return loads(text, f"plan '{path}'")
 
 
@@ -229,13 +245,21 @@ def save(plan: Plan, path: str | Path) -> None:
 
 def _layer(table: dict[str, Any], where: str) -> LayerPlan:
     _known(table, {"engine", "pe", "simd", "fifo_depth", *OPTIONS}, where)
+    for key in SWITCHES:
+        if not isinstance(table.get(key, False), bool):
+            raise PlanError(f"{where}: {key} is {table[key]!r}; write true or false")
     for key, words in CHOICES.items():
         if table.get(key) not in (None, *words):
             raise PlanError(f"{where}: {key} is {table[key]!r}; choose one of {', '.join(words)}")
     return LayerPlan(_text(table, "engine", where), _count(table, "pe", where, 1), _count(table, "simd", where, 1, needed=False),
                      fifo_depth=_fifo_depth(table, "fifo_depth", where), **{key: table.get(key) for key in CHOICES},
                      through=_text(table, "through", where) if "through" in table else None,
-                     **{key: _count(table, key, where, *bounds, needed=False) for key, bounds in NUMBERS.items()})
+                     **{key: _count(table, key, where, *bounds, needed=False) for key, bounds in NUMBERS.items()},
+                     **{key: table.get(key) for key in SWITCHES})
+
+
+def _value(value: str | int | bool) -> str:
+    return _quoted(value) if isinstance(value, str) else str(value).lower()
 
 
 def _depths(depths: tuple[int, ...]) -> str:

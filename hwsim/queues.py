@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
-from .dataflow import SimulationError
+from .dataflow import SimulationError, Trace
 from .engines.fifo import StreamFifo
 from .engines.fork import Fork
 from .plan import PlanError
@@ -41,10 +40,7 @@ def least_depths(ample: Design, fixed: set[str]) -> dict[str, int]:
     if not names:
         return ample.depths
     trace = ample.settled
-    slow = _slow_source(ample)
-    held = trace.peak_words
-    if len(slow) > 1:
-        held = np.maximum(held, ample.simulate(SETTLED_FRAMES, source=slow).peak_words)
+    held = np.max([trace.peak_words, *(run.peak_words for run in _slow_runs(ample))], axis=0)
     peaks = {stage.name: int(peak) for stage, peak in zip(ample.stages, held, strict=True)}
     depths = ample.depths | {name: max(LEAST_DEPTH, min(ample.depths[name], peaks[name] + 1)) for name in names}
     goal, limit = ample.rate(), trace.total_cycles
@@ -54,8 +50,7 @@ def least_depths(ample: Design, fixed: set[str]) -> dict[str, int]:
             tried = ample.with_depths(depths | change)
             if tried.rate_of(tried.simulate(SETTLED_FRAMES, limit_cycles=limit)) != goal:
                 return False
-            if len(slow) > 1:
-                tried.simulate(SETTLED_FRAMES, source=slow)
+            _slow_runs(tried)
             return True
         except SimulationError:  # later than with ample queues, or a join whose other side waits for words that have no room here
             return False
@@ -82,17 +77,31 @@ def least_depths(ample: Design, fixed: set[str]) -> dict[str, int]:
     return depths
 
 
-def _slow_source(design: Design) -> NDArray[np.bool_]:
-    """A source that leaves pipelines all but empty, where that could make a join wait for ever.
+def _slow_runs(design: Design) -> list[Trace]:
+    """A run with a source that leaves pipelines all but empty, where that could make a join wait for ever; else none.
 
     A pipeline moves on as a whole, so one with empty registers between its words holds fewer of them when its output waits.
+
+    Raises
+    ------
+    SimulationError
+        If a join does wait for ever.
     """
     if not any(isinstance(stage.engine, Fork) for stage in design.stages):
-        return np.ones(1, np.bool_)
-    longest = max(getattr(stage.timing, "latency_cycles", 1) for stage in design.stages)
-    slow = np.zeros(longest + 1, np.bool_)
+        return []
+    slow = np.zeros(1 + max(getattr(stage.timing, "latency_cycles", 1) for stage in design.stages), np.bool_)
     slow[0] = True
-    return slow
+    return [design.simulate(SETTLED_FRAMES, source=slow)]
+
+
+def stops(design: Design) -> bool:
+    """Whether a join of the design waits for ever, be the source quick or slow."""
+    try:
+        design.settled  # noqa: B018 - the simulation is kept for whoever asks next
+        _slow_runs(design)
+    except SimulationError:
+        return True
+    return False
 
 
 def per_layer(queues: Queues, depths: Mapping[str, int]) -> dict[str, list[int]]:
@@ -113,14 +122,7 @@ def check_stops(ample: Design, bounded: Design, queues: Queues, fixed: dict[str,
 
     Without a fork there is no join, and nothing ever stops.
     """
-    def stops(design: Design) -> bool:
-        try:
-            design.settled  # noqa: B018 - the simulation is kept for whoever asks next
-        except SimulationError:
-            return True
-        return False
-
-    if not fixed or not any(isinstance(stage.engine, Fork) for stage in ample.stages) or not stops(bounded):
+    if not fixed or not stops(bounded):
         return
     enough = least_depths(ample, set())
     short = [name for name, depth in fixed.items() if depth < enough[name]]

@@ -1,4 +1,4 @@
-"""Writing files whole or not at all."""
+"""Writing files whole or not at all; why a text file cannot be read."""
 
 from __future__ import annotations
 
@@ -18,6 +18,11 @@ def write_whole(path: str | os.PathLike[str], data: bytes) -> None:
         If that is impossible; an existing file is as it was.
     """
     write_all({Path(path): data})
+
+
+def unreadable(error: OSError | ValueError) -> str:
+    """Why a text file could not be read, for the end of a sentence: what the system says, or that its bytes are no text."""
+    return error.strerror or str(error) if isinstance(error, OSError) else "it is not UTF-8 text"
 
 
 def write_all(files: Mapping[Path, bytes]) -> None:

@@ -92,8 +92,8 @@ def test_a_slower_rtl_gives_wrong_cycles(edited: Callable) -> None:
     """The input is taken in every other cycle only: the same bits, later."""
     def slow(text: str) -> str:
         gate = "    reg turn;\n    always @(posedge aclk) turn <= rst ? 1'b0 : !turn;\n"
-        return text.replace("    assign s0_valid = s_axis_tvalid;", gate + "    assign s0_valid = s_axis_tvalid && turn;") \
-            .replace("assign s_axis_tready = s0_ready;", "assign s_axis_tready = s0_ready && turn;")
+        return text.replace("    assign s0_valid = s_axis_tvalid && is_open;", gate + "    assign s0_valid = s_axis_tvalid && is_open && turn;") \
+            .replace("assign s_axis_tready = s0_ready && is_open;", "assign s_axis_tready = s0_ready && is_open && turn;")
 
     code, data = faults(edited("rtl/tiny.v", slow), "--frames", "3")
     assert code == 1
@@ -148,8 +148,7 @@ def test_data_that_is_taken_without_valid_is_found(edited: Callable) -> None:
     """The input's data is taken one cycle late, where it may be the next beat's or nobody's."""
     def late(text: str) -> str:
         return text.replace("= s_axis_tdata[", "= late[") \
-            .replace("    wire rst = !aresetn;", "    wire rst = !aresetn;\n    reg [3:0] late;\n"
-                     "    always @(posedge aclk) late <= s_axis_tdata[3:0];")
+            .replace("    wire rst = ", "    reg [3:0] late;\n    always @(posedge aclk) late <= s_axis_tdata[3:0];\n    wire rst = ")
 
     code, data = faults(edited("rtl/tiny.v", late), "--frames", "5")
     assert code == 1

@@ -25,7 +25,7 @@ ARRAYS = {
 def test_an_array_is_lint_clean_and_right(name: str, tmp_path: Path) -> None:
     gemm = ARRAYS[name]
     overlay.build(gemm, tmp_path / "overlay")
-    assert overlay.load(tmp_path / "overlay") == gemm
+    assert overlay.load(tmp_path / "overlay")[0] == gemm
     assert_clean(tmp_path / "overlay", overlay.top_name(gemm))
     result = overlay.verify(tmp_path / "overlay", products=6, seed=3)
     assert sorted(result.patterns) == PATTERNS

@@ -278,9 +278,10 @@ def test_arithmetic_follows_the_operands() -> None:
 
 
 def test_one_word_less_in_a_queue_costs_cycles() -> None:
-    """The shortcut of a residual network has to hold what its other branch is behind; with one word less, frames take longer."""
-    from hwsim.dataflow import SimulationError
+    """The shortcut of a residual network has to hold what its other branch is behind; with one word less, frames take longer,
+    or a join waits for ever: at once, or when the source is slow."""
     from hwsim.design import make_design
+    from hwsim.queues import stops
 
     for make in (residual, gated, inception):
         graph = make()
@@ -289,11 +290,23 @@ def test_one_word_less_in_a_queue_costs_cycles() -> None:
         deep = {name: depth for name, depth in design.depths.items() if depth > 2}
         assert deep
         for name, depth in deep.items():
-            try:
-                shallow = design.with_depths({name: depth - 1}).rate()
-            except SimulationError:
-                continue  # it stops altogether
-            assert shallow > goal, (make.__name__, name)
+            shallow = design.with_depths({name: depth - 1})
+            assert stops(shallow) or shallow.rate() > goal, (make.__name__, name)
+
+
+def test_a_plan_that_stops_with_a_slow_source_is_refused() -> None:
+    from hwsim.design import make_design
+    from hwsim.plan import PlanError
+    from hwsim.queues import stops
+
+    graph = inception()
+    design = make_design(graph, auto_plan(graph, fps=20_000))
+    (depth,) = design.plan.layers["conv2d0"].fifo_depth or ()
+    tight = design.with_depths({"l0_fifo": depth - 1})
+    assert stops(tight) and tight.rate() == design.rate()  # at the full rate, as long as the source is quick
+    layers = design.plan.layers | {"conv2d0": replace(design.plan.layers["conv2d0"], fifo_depth=(depth - 1,))}
+    with pytest.raises(PlanError, match=f"layer 'conv2d0': fifo_depth is {depth - 1}, with which the design stops .* give {depth}"):
+        make_design(graph, replace(design.plan, layers=layers))
 
 
 def test_one_word_less_costs_cycles_on_the_rtl(tmp_path: Path) -> None:

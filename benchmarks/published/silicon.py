@@ -7,7 +7,7 @@ from typing import Final
 from rich.table import Table
 
 from hwsim.energy import EnergyTable, energy_table
-from hwsim.energy_scaling import scale
+from hwsim.energy.scaling import scale
 from hwsim.systems.actions import Action
 from hwsim.systems.machine_file import load_machine
 from hwsim.systems.run import simulate

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hwsim.report import SimulationReport
 from hwsim.systems.report import SystemReport
 
 from .. import show, show_systems
 from ..shell import InputError, Json, NetworkFile, PlanFile, err, load_array, out, user_errors
 from .reports import CsvFile, HtmlFile, TraceFile, write_reports
 from .systems import AnyNetwork, MachineOption, Overrides, parse_overrides
+
+if TYPE_CHECKING:
+    from hwsim.report import SimulationReport
 
 
 @user_errors

@@ -5,14 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import json
-import tomllib
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from .. import show, show_explored
-from ..shell import InputError, Json, NetworkFile, err, out, progress_bar, save_all, user_errors
+from .. import show
+from ..shell import InputError, Json, NetworkFile, err, out, progress_bar, save_all, toml_value, user_errors
 
 
 @user_errors
@@ -40,9 +39,10 @@ def search(
     """
     from hwsim import plan as plans
     from hwsim.energy import energy_table
-    from hwsim.search import Wanted
-    from hwsim.search import search as find
+    from hwsim.explore.search import Wanted
+    from hwsim.explore.search import search as find
 
+    from .. import show_explored
     from ..api import graph_of
 
     if points == 0 and (pareto or plot):
@@ -102,9 +102,11 @@ def sweep(
 
     Example: bitwright sweep --network resnet18 --machine edge_npu_int8 --set array.rows=16,32,64 -o results.csv
     """
-    from hwsim.sweep import best, front
-    from hwsim.sweep import sweep as run
-    from hwsim.sweep_spec import axis_of, joined, load_spec, spec_of
+    from hwsim.explore.spec import axis_of, joined, load_spec, spec_of
+    from hwsim.explore.sweep import best, front
+    from hwsim.explore.sweep import sweep as run
+
+    from .. import show_explored
 
     axes = [axis_of(key, values, f"--set {key}") for key, values in (_axis(text) for text in set_ or [])]
     given = spec_of({name: value for name, value in (("networks", network), ("machines", machine), ("batch", _counts(batch)),
@@ -136,19 +138,11 @@ def _axis(text: str) -> tuple[str, object]:
     key, equals, values = text.partition("=")
     if not equals or not key.strip() or not values.strip():
         raise InputError(f"--set is '{text[:80]}'; write KEY=VALUES, for example array.rows=16,32,64 or clock_mhz=100:1000:10:log")
-    parts = [_value(part) for part in values.split(":")]
+    parts = [toml_value(part) for part in values.split(":")]
     if 2 <= len(parts) <= 4 and all(isinstance(part, (int, float)) for part in parts[:2]):
         return key.strip(), dict(zip(("from", "to", "steps", "scale"), parts, strict=False))
-    return key.strip(), [_value(part) for part in values.split(",")]
-
-
-def _value(text: str) -> object:
-    """As TOML has it; what is none is a text."""
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except (ValueError, RecursionError):
-        return text.strip()
+    return key.strip(), [toml_value(part) for part in values.split(",")]
 
 
 def _counts(text: str | None) -> list[object] | None:
-    return None if text is None else [_value(part) for part in text.split(",")]
+    return None if text is None else [toml_value(part) for part in text.split(",")]

@@ -27,8 +27,7 @@ def show_(
     from hwsim import plan as plans
 
     if path.is_dir() and overlay.is_overlay(path):
-        overlay.load(path)
-        print((path / "INTERFACE.md").read_text(), end="")
+        print(overlay.load(path)[1]["INTERFACE.md"].decode(), end="")
     elif path.is_dir():
         show.bundle(bundles.load(path), out)
     elif path.suffix == ".toml":

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hwsim.report import SimulationReport
 from hwsim.systems.report import SystemReport
 
 from ..shell import InputError, save_all
+
+if TYPE_CHECKING:
+    from hwsim.report import SimulationReport
 
 HtmlFile = Annotated[Path | None, typer.Option("--html", metavar="FILE.html", help="Write a page with charts, in one file.")]
 CsvFile = Annotated[Path | None, typer.Option("--csv", metavar="FILE.csv", help="Write a table, a row per layer or block.")]

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import tomllib
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from .. import show_systems
-from ..shell import InputError, Json, out, user_errors
+from ..shell import InputError, Json, out, toml_value, user_errors
 
 AnyNetwork = Annotated[Path, typer.Argument(metavar="NET", help="A lowered network (.intir), a table of shapes (.csv), or the name "
                                             "of one, such as resnet18.")]
@@ -93,9 +92,5 @@ def parse_overrides(given: list[str] | None) -> dict[str, object]:
         key, equals, value = text.partition("=")
         if not equals or not key.strip() or not value.strip():
             raise InputError(f"--set is '{text[:80]}'; write KEY=VALUE, for example array.rows=64")
-        try:
-            parsed = tomllib.loads(f"value = {value}")
-            made[key.strip()] = parsed["value"] if len(parsed) == 1 else value.strip()
-        except (ValueError, RecursionError):
-            made[key.strip()] = value.strip()
+        made[key.strip()] = toml_value(value)
     return made

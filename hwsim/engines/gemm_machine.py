@@ -7,6 +7,9 @@ from ..systems.work import Product, Tensor, Work, Workload
 from .gemm import Gemm
 from .gemm_commands import Tiling
 
+#: Of a word, from its transfer to the tile memory's output, and from the last element's sum to its transfer.
+PIPELINE_CYCLES = 10
+
 
 def machine_of(gemm: Gemm, *, clock_mhz: float = 100.0, gb_per_s: float | None = None) -> Machine:
     """The machine.
@@ -22,7 +25,8 @@ def machine_of(gemm: Gemm, *, clock_mhz: float = 100.0, gb_per_s: float | None =
     word_bytes = gemm.word_in.bits / 8
     binary = gemm.is_binary
     array = Array("popcount" if binary else "systolic", gemm.rows, gemm.columns, "output_stationary", gemm.lanes,
-                  "binary" if binary else "integer", gemm.x_type.bits, gemm.w_type.bits, gemm.sum_bits, overlapped=True, eager=True)
+                  "binary" if binary else "integer", gemm.x_type.bits, gemm.w_type.bits, gemm.sum_bits, overlapped=True, eager=True,
+                  padded=True, pipeline_cycles=PIPELINE_CYCLES)
     x, w = (Sram(name, memory.depth * memory.bits // 8, memory.bits, 1, (name,)) for name, memory in
             zip(("activations", "weights"), gemm.tile_memories, strict=True))
     sums = Sram("sums", -(-2 * gemm.rows * gemm.word_out.bits // 8), gemm.word_out.bits, 1, ("sums",))

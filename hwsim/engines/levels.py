@@ -59,9 +59,14 @@ class Levels:
         return self.folds * self.pe * self.stored * self.bits
 
     @property
+    def comparisons(self) -> int:
+        """Comparisons of a round."""
+        return self.folds * self.pe * (self.steps if self.bisects else self.thresholds)
+
+    @property
     def bits_read(self) -> int:
         """Bits of thresholds that a round compares with."""
-        return self.folds * self.pe * (self.steps if self.bisects else self.thresholds) * self.bits
+        return self.comparisons * self.bits
 
     @property
     def memories(self) -> tuple[Memory, ...]:

@@ -34,12 +34,16 @@ def _asset(name: str) -> str:
     return (_TEMPLATES / name).read_text(encoding="utf-8")
 
 
-def html_page(report: SystemReport | SimulationReport) -> bytes:
-    """The page of a report, in UTF-8: the same report always gives the same bytes."""
+def html_page(report: SystemReport | SimulationReport, design: str | None = None) -> bytes:
+    """The page of a report, in UTF-8: the same report always gives the same bytes.
+
+    `design` is the hash of the hardware that the report is of, for its last line.
+    """
     template, view = ("system.html.j2", system_page.view(report)) if isinstance(report, SystemReport) \
         else ("design.html.j2", design_page.view(report))
     script = _asset("page.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     text = _environment().get_template(template).render(
-        **view, style=Markup(_asset("page.css")), script=Markup(script), script_digest=digest, version=__version__)
+        **view, style=Markup(_asset("page.css")), script=Markup(script), script_digest=digest, version=__version__,
+        design=design)
     return text.encode("utf-8", "backslashreplace")  # a name may be no Unicode

@@ -14,7 +14,7 @@ The skew is what operands need to enter and results to leave, and for weights an
 first.  These are SCALE-Sim's forms (Samajdar and others, "A Systematic Methodology for Characterizing Scalability of DNN
 Accelerators using SCALE-Sim", ISPASS 2020, equations 1 to 3); version 3.0.0 counts from 0, so it gives one less for a layer.
 An `overlapped` array pays the skew once a layer: folds follow each other without a bubble, as long as a fold's stream is not
-shorter than the R cycles that it takes to exchange what stays.
+shorter than what it takes to exchange what stays: a cycle for each row, or for each that a layer has anything for.
 
 An element sums `lanes` products in a cycle, so K counts words of lanes.  Operands wider than the array's take passes, one for
 each pair of slices.
@@ -71,7 +71,13 @@ def units(array: Array) -> dict[str, int]:
     return made
 
 
-def axis(array: Array, name: str, size: int, tile: Numbers, parts: Numbers | int = 1) -> Axis:
+def exchange_cycles(array: Array, m: int, n: int, k: int) -> int:
+    """To exchange what stays in the elements, in a product of (m, k) times (k, n)."""
+    size = {"m": m, "n": n, "k": -(-k // array.lanes)}[MAPPED[array.dataflow][0]]
+    return min(array.rows, size)
+
+
+def axis(array: Array, name: str, size: int, tile: Numbers, exchange: int, parts: Numbers | int = 1) -> Axis:
     """A dimension cut into tiles.
 
     Parameters
@@ -83,6 +89,8 @@ def axis(array: Array, name: str, size: int, tile: Numbers, parts: Numbers | int
         Of all, a multiple of `parts`.
     tile : int64
         At most ``size // parts``, or multiples of that (whole parts together).
+    exchange : int
+        Cycles, see `exchange_cycles`.
     parts : int or int64
         Such as frames, for each tile size: no tile holds some of one part and some of the next.
     """
@@ -100,13 +108,17 @@ def axis(array: Array, name: str, size: int, tile: Numbers, parts: Numbers | int
         count += repeats * number
         folds += repeats * number * -(-elements // unit)
         stream += repeats * number * steps
-        late += repeats * number * np.maximum(0, array.rows - steps)
+        late += repeats * number * np.maximum(0, exchange - steps)
     return Axis(size, tile, count, folds, stream, late)
 
 
-def skew(array: Array) -> int:
-    """Cycles beside its stream that a fold takes to fill, to drain and, where operands stay, to load them."""
-    return array.rows + array.columns - 2 + (0 if array.dataflow == "output_stationary" else array.rows)
+def skew(array: Array, exchange: int | None = None) -> int:
+    """Cycles beside its stream that a fold takes to fill, to drain and, where operands stay, to load them.
+
+    An overlapped array exchanges only the rows that a layer has anything for: `exchange_cycles`.
+    """
+    rows = exchange if array.overlapped and exchange is not None else array.rows
+    return rows + array.columns - 2 + (0 if array.dataflow == "output_stationary" else array.rows) + array.pipeline_cycles
 
 
 def cycles(array: Array, m: Axis, n: Axis, k: Axis) -> tuple[Any, Any]:
@@ -121,9 +133,10 @@ def cycles(array: Array, m: Axis, n: Axis, k: Axis) -> tuple[Any, Any]:
 
 def product_cycles(array: Array, pixels: int, terms: int, filters: int) -> int:
     """All cycles of an untiled product of (pixels, terms) times (terms, filters): the closed form."""
-    m, n, k = (axis(array, name, size, np.array([size])) for name, size in (("m", pixels), ("n", filters), ("k", terms)))
+    exchange = exchange_cycles(array, pixels, filters, terms)
+    m, n, k = (axis(array, name, size, np.array([size]), exchange) for name, size in (("m", pixels), ("n", filters), ("k", terms)))
     work, fill = cycles(array, m, n, k)
-    return int(work[0] + fill[0]) + (skew(array) if array.overlapped else 0)
+    return int(work[0] + fill[0]) + (skew(array, exchange) if array.overlapped else 0)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from functools import cache, lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from .arrays import Axis, Numbers, axis, units
+from .arrays import Axis, Numbers, axis, exchange_cycles, units
 from .convolution import Way
 from .machine import Array
 
@@ -81,15 +81,16 @@ class Cuts:
 @lru_cache(4096)
 def cuts(way: Way, batch: int, array: Array) -> Cuts:
     """All that are tried for a layer."""
-    m, inputs, halo = _pixels(way, batch, array)
+    exchange = exchange_cycles(array, way.pixels * batch, way.filters, way.terms)
+    m, inputs, halo = _pixels(way, batch, array, exchange)
     if way.planes > 1:  # what is on chip is transformed
         inputs = m.tile * (way.taps * way.planes)
     n = np.array(splits(way.filters, units(array)["n"]))
     c = np.array(splits(way.channels, max(1, units(array)["k"] // way.taps), finer=False))
     g = np.unique(-(-way.groups // np.array(parts(way.groups, False))))
     return Cuts(_table(g, -(-way.groups // g)), _table(*_columns(m), inputs, halo),
-                _table(*_columns(axis(array, "n", way.filters, n))),
-                _table(*_columns(axis(array, "k", way.terms, c * way.taps)), c))
+                _table(*_columns(axis(array, "n", way.filters, n, exchange))),
+                _table(*_columns(axis(array, "k", way.terms, c * way.taps, exchange)), c))
 
 
 def _columns(one: Axis) -> tuple[Numbers, ...]:
@@ -125,11 +126,11 @@ def _span(outputs: Numbers, kernel: int, stride: int, dilation: int, size: int) 
     return np.minimum(size, outputs * min(stride, reach) + max(reach - stride, 0))
 
 
-def _pixels(way: Way, batch: int, array: Array) -> tuple[Axis, Numbers, Numbers]:
+def _pixels(way: Way, batch: int, array: Array, exchange: int) -> tuple[Axis, Numbers, Numbers]:
     """M cut into tiles; elements of a channel that a tile reads, and that all of them read."""
     window, unit = way.window, units(array)["m"]
     if window is None:
-        m = axis(array, "m", way.pixels * batch, np.array(splits(way.pixels * batch, unit)))
+        m = axis(array, "m", way.pixels * batch, np.array(splits(way.pixels * batch, unit)), exchange)
         return m, m.tile, np.full_like(m.tile, m.size)
     height, width = window.out_size
     cuts = {(frames * way.pixels, batch) for frames in splits(batch, 1)}
@@ -137,7 +138,7 @@ def _pixels(way: Way, batch: int, array: Array) -> tuple[Axis, Numbers, Numbers]
     cuts |= {(size, batch) for size in splits(way.pixels, unit) if size > width}
     cuts |= {(size, batch * height) for size in splits(width, unit) if size < width}
     tile, frames = (np.array(column) for column in zip(*sorted(cuts), strict=True))
-    m = axis(array, "m", way.pixels * batch, tile, frames)
+    m = axis(array, "m", way.pixels * batch, tile, exchange, frames)
 
     def read(outputs: Numbers) -> Numbers:
         """By neighbouring outputs of a frame; a tile that is not whole rows touches one row more."""

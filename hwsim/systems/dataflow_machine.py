@@ -17,14 +17,16 @@ from typing import Final
 from hwsim.autoplan import auto_plan
 from hwsim.design import make_design
 from hwsim.energy import EnergyTable, energy_table
+from hwsim.energy.frame import RAM_BITS, RAM_BYTES
 from hwsim.report import BlockReport, SimulationReport, simulate_report
 from intir import Graph
 
 from .actions import Action
 from .arrays import arithmetic
+from .layer import run_algorithm
 from .machine import Machine
 from .memory import RunError
-from .report import LayerReport, SystemReport, Traffic
+from .report import LayerReport, SystemReport, Traffic, bound_of
 from .work import Work
 from .workload import workload_of
 
@@ -32,7 +34,6 @@ MEMORY_MODEL: Final = ("One pipeline of blocks, exact to the cycle; weights and 
                        "whose sustained bandwidth may stretch the run.")
 #: Frames that are simulated; more are extrapolated by the initiation interval.
 MOST_FRAMES = 5
-RAM_BITS, RAM_BYTES = 32, 2048
 
 
 def simulate_graph(graph: Graph, machine: Machine, *, batch: int = 1, table: EnergyTable | None = None) -> SystemReport:
@@ -111,12 +112,11 @@ def _layer(name: str, blocks: list[BlockReport], work: Work | None, batch: int, 
         actions["array"] = arithmetic(own, float(macs))
     actions = {component: kept for component, counts in actions.items() if (kept := {one: n for one, n in counts.items() if n})}
     peak = sum(-(-block.operations // max(1, block.cycles)) for block in blocks)
-    busiest = max(("array", *stalls), key=lambda cause: array_cycles if cause == "array" else stalls[cause])
     return LayerReport(
         name, work.kind if work is not None else "move", work.arithmetic if work is not None else "none",
-        "move" if work is None else work.kind if work.product is None else "direct" if work.product.window is not None else "gemm",
+        "move" if work is None else work.kind if work.product is None else run_algorithm(work),
         ", ".join(f"{block.engine} {block.pe} x {block.simd}" if block.simd else block.engine for block in blocks), macs, 0, cycles,
         array_cycles, stalls, macs / (cycles * peak) if macs and peak else 0.0, tuple(one for one in traffic if one.bytes),
         actions, {},
         {"block_ram": sum(block.weight_bytes + block.threshold_bytes for block in blocks)},
-        (read + written) / cycles * machine.clock_mhz / 1e3, busiest)
+        (read + written) / cycles * machine.clock_mhz / 1e3, bound_of(array_cycles, stalls))

@@ -14,7 +14,7 @@ from .arrays import arithmetic, element_moves
 from .convolution import Way
 from .cuts import Job
 from .memory import Memory
-from .report import LayerReport, Traffic
+from .report import LayerReport, Traffic, bound_of
 from .tiling import Tiling, choose, whole
 from .work import Work
 
@@ -124,7 +124,7 @@ def array_layer(work: Work, context: Context, run: ArrayRun) -> tuple[LayerRepor
                 if action.name in ("register_read", "register_write", "array_hop")]
     cycles, waits, peak = _piped(run.array_cycles, run.fill_cycles, sum(work.operations.values()) * context.batch, flows,
                                  sram, run.tiles, memory)
-    return _report(work, context, run_algorithm(work, memory), run.mapping, cycles, run.array_cycles,
+    return _report(work, context, run_algorithm(work), run.mapping, cycles, run.array_cycles,
                    waits, flows, sram, actions, footprint, peak,
                    elements), run.notes
 
@@ -142,7 +142,7 @@ def _with_joined(sram: Mapping[Flow, float], work: Work, batch: int) -> dict[Flo
     return bits
 
 
-def run_algorithm(work: Work, memory: Memory) -> str:
+def run_algorithm(work: Work) -> str:
     """``direct`` for a convolution, ``gemm`` for a dense layer."""
     return "direct" if work.product is not None and work.product.window is not None else "gemm"
 
@@ -263,9 +263,8 @@ def _report(work: Work, context: Context, algorithm: str, mapping: str, cycles: 
     outside += 0.0 if context.output_here else work.output.bytes * context.batch
     levels["dram"] = outside + (work.weights.bytes if work.weights is not None else 0.0) + work.constant_bits / 8
     stalls = {cause: count for cause, count in waits.items() if count}
-    busiest = max(("array", *stalls), key=lambda cause: array_cycles if cause == "array" else stalls[cause])
     macs = work.macs * context.batch
     return LayerReport(
         work.name, work.kind, work.arithmetic, algorithm, mapping, macs, 0, cycles, array_cycles, stalls,
         macs / (cycles * machine.array.peak_macs) if macs else 0.0, tuple(traffic), actions, context.table.price(actions), levels,
-        peak_bytes_per_cycle * machine.clock_mhz / 1e3, busiest)
+        peak_bytes_per_cycle * machine.clock_mhz / 1e3, bound_of(array_cycles, stalls))

@@ -36,6 +36,10 @@ class Array:
         Whether the next fold's operands enter while the last one's are still on their way.
     eager : bool
         Whether it begins with a layer's first tile as soon as the first words of that are there.
+    padded : bool
+        Whether operands lie in memory as words that fill the array's rows, columns and lanes, whatever of them a tile uses.
+    pipeline_cycles : int
+        Registers between the memories and the elements, and behind these.
     device : str
         Of a ``dataflow`` array: one of `hwsim.devices.DEVICES`.
     """
@@ -51,6 +55,8 @@ class Array:
     sum_bits: int = 32
     overlapped: bool = False
     eager: bool = False
+    padded: bool = False
+    pipeline_cycles: int = 0
     device: str = ""
 
     @property

@@ -16,6 +16,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from intir.whole import unreadable
+
 from ..energy import table_names
 from .machine import CONTENTS, Array, Dram, Machine, Sram
 from .machine_keys import ARRAY_KEYS, DRAM_KEYS, MACHINE_KEYS, SIZES, SRAM_KEYS, TABLES, Checked, Key, MachineError, Source
@@ -27,7 +29,7 @@ MOST_PARTS = 16
 DRAM_COLUMNS = ("kind", "gb_per_s", "latency_ns", "burst_bytes", "source")
 #: An array of one kind only takes these keys.
 ONLY_FOR = {"dataflow": ("systolic", "popcount"), "device": ("dataflow",), "overlapped": ("systolic", "popcount"),
-            "eager": ("systolic", "popcount")}
+            "eager": ("systolic", "popcount"), "padded": ("systolic", "popcount"), "pipeline_cycles": ("systolic", "popcount")}
 
 
 def machine_names() -> list[str]:
@@ -83,8 +85,7 @@ def load_machine(name_or_path: str | Path, overrides: Mapping[str, object] = Map
     try:
         text = path.read_text(encoding="utf-8-sig")  # some editors begin with a byte order mark
     except (OSError, UnicodeDecodeError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise MachineError(f"cannot read the machine '{path}': {reason}; give the path of a TOML file") from None
+        raise MachineError(f"cannot read the machine '{path}': {unreadable(error)}; give the path of a TOML file") from None
     return parse_machine(text, path.stem, f"machine '{path}'", overrides, path.parent)
 
 
@@ -254,7 +255,9 @@ def _array(given: Checked) -> Array:
     bits = {"binary": 1, "ternary": 2, "float": 16}.get(arithmetic, 8)
     array = Array(kind, rows, columns, given.get("dataflow", Array.dataflow), given.get("lanes", Array.lanes), arithmetic,
                   given.get("activation_bits", bits), given.get("weight_bits", bits), given.get("sum_bits", Array.sum_bits),
-                  given.get("overlapped", Array.overlapped), given.get("eager", Array.eager), given.get("device", Array.device))
+                  given.get("overlapped", Array.overlapped), given.get("eager", Array.eager),
+                  given.get("padded", Array.padded), given.get("pipeline_cycles", Array.pipeline_cycles),
+                  given.get("device", Array.device))
     if array.peak_macs > 2**31:
         raise given.error("rows", f"{rows} x {columns} elements of {array.lanes} lanes are {array.peak_macs:,} products a cycle; "
                           "give at most 2**31")

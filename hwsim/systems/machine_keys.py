@@ -69,6 +69,8 @@ ARRAY_KEYS: Final = {
     "sum_bits": Key("integer", "of an accumulator", 1, _BITS),
     "overlapped": Key("flag", "whether the next fold's operands enter while the last one's are on their way"),
     "eager": Key("flag", "whether it begins with a layer's first tile as soon as the first words of that are there"),
+    "padded": Key("flag", "whether operands lie in memory as words that fill the array, whatever of them a tile uses"),
+    "pipeline_cycles": Key("integer", "registers between the memories and the elements, and behind these", 0, 1024),
     "device": Key("word", "the FPGA of a `dataflow` array", words=tuple(DEVICES)),
 }
 #: Ways to state the size of a memory, and what one of it is in bytes.

@@ -13,6 +13,12 @@ from .actions import Action
 STALLS = ("dram_read", "dram_write", "sram", "fill", "vector")
 
 
+def bound_of(array_cycles: int, stall_cycles: Mapping[str, int]) -> str:
+    """What takes most of a layer's time: ``array``, or a stall."""
+    taken = {"array": array_cycles, **stall_cycles}
+    return max(taken, key=lambda cause: taken[cause])
+
+
 @dataclass(frozen=True)
 class Traffic:
     """Bytes that cross one level's port in one direction.

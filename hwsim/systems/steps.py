@@ -85,8 +85,8 @@ class Cost(NamedTuple):
     fits : bool
     cycles, traffic, footprint : float
         Whole cycles of the layer, bytes of DRAM traffic, bytes on chip.
-    array, fill : float
-        Of the array, over all tiles.
+    array, fill, once : float
+        Of the array, over all tiles; what of filling and draining it is behind the last one.
     steps, compute, port, vector : float
         Tiles, and for the mean one, cycles of the array, of the port that is asked most, of the vector unit.
     rounds : float
@@ -105,6 +105,7 @@ class Cost(NamedTuple):
     footprint: float
     array: float
     fill: float
+    once: float
     steps: float
     compute: float
     port: float
@@ -128,13 +129,13 @@ def _compiled(function: Any) -> Any:
 
 @_compiled
 def work(p, m, n, k):  # type: ignore[no-untyped-def]
-    """Cycles in which the array multiplies, and in which it fills and drains, over all tiles."""
+    """Cycles in which the array multiplies, and in which it fills and drains, over all tiles, without a skew that is paid once."""
     axes = (m, n, k)
     rows, columns, stream = axes[p.row], axes[p.column], axes[p.stream]
     folds = rows[FOLDS] * columns[FOLDS] * p.products
     exchanges = folds * p.passes_of_sums  # where sums stay, all passes follow each other
     if p.overlapped_array:
-        return folds * p.passes * stream[STREAM], exchanges * stream[LATE] + p.skew
+        return folds * p.passes * stream[STREAM], exchanges * stream[LATE]
     return folds * p.passes * stream[STREAM], exchanges * stream[COUNT] * p.skew
 
 
@@ -188,8 +189,8 @@ def evaluate(p, g, m, n, k, order, kinds):  # type: ignore[no-untyped-def]
         fits = fits and used <= p.room[memory]
     footprint = held_a + held_w + held_s + held_o
     if not fits:
-        return Cost(False, np.inf, np.inf, footprint, 0.0, 0.0, steps, 0.0, 0.0, 0.0, 0.0, held_a, held_w, held_s, held_o, 0.0, 0.0,
-                    0.0, 0.0, 0.0, 0.0)
+        return Cost(False, np.inf, np.inf, footprint, 0.0, 0.0, 0.0, steps, 0.0, 0.0, 0.0, 0.0, held_a, held_w, held_s, held_o, 0.0,
+                    0.0, 0.0, 0.0, 0.0, 0.0)
 
     # Of DRAM, for a mean tile, in whole bursts.
     mn = groups * m[COUNT] * n[COUNT]
@@ -256,7 +257,8 @@ def evaluate(p, g, m, n, k, order, kinds):  # type: ignore[no-untyped-def]
     vector = (rounds * p.transforms + p.operations) / steps
     busy = max(compute, port, vector)
 
-    total, traffic = busy, 0.0
+    once = p.skew if p.overlapped_array else 0.0  # behind the last step
+    total, traffic = busy + once, 0.0
     for kind in range(8):
         read = kinds[kind, ACTIVATIONS] + kinds[kind, WEIGHTS] + kinds[kind, OTHERS] + kinds[kind, SUMS_IN]
         moved = read + kinds[kind, OUTPUTS] + kinds[kind, SUMS_OUT]
@@ -273,8 +275,8 @@ def evaluate(p, g, m, n, k, order, kinds):  # type: ignore[no-untyped-def]
             kinds[kind, DRAM] = kinds[kind, SPAN] = max(0.0, first, dram - busy)
         total += kinds[kind, NUMBER] * kinds[kind, SPAN]
         traffic += kinds[kind, NUMBER] * moved
-    return Cost(True, np.ceil(total - 1e-6), traffic, footprint, array, fill, steps, compute, port, vector, rounds, held_a, held_w,
-                held_s, held_o, sram_a, sram_w, sram_s, moved_a, moved_w, moved_s)
+    return Cost(True, np.ceil(total - 1e-6), traffic, footprint, array, fill + once, once, steps, compute, port, vector, rounds,
+                held_a, held_w, held_s, held_o, sram_a, sram_w, sram_s, moved_a, moved_w, moved_s)
 
 
 @_compiled

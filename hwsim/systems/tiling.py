@@ -22,7 +22,7 @@ from typing import Final
 
 import numpy as np
 
-from .arrays import MAPPED, Reads, skew, slices
+from .arrays import MAPPED, Reads, exchange_cycles, skew, slices, units
 from .cuts import Job, cuts, whole_input
 from .memory import Memory, TileError
 from .steps import (
@@ -173,6 +173,11 @@ def _given(job: Job, memory: Memory) -> Given:
     channel = way.pixels * way.taps * way.planes if way.planes > 1 else whole_input(way)
     weight = way.planes * way.weight_bits / 8 / way.merged
     out = job.output_bytes * job.batch * job.stores
+    sizes = {"m": pixels, "n": way.filters, "k": way.terms}
+    more = {name: -(-size // unit) * unit / size if array.padded else 1.0
+            for name, unit, size in ((name, units(array)[name], size) for name, size in sizes.items())}
+    held, loaded = (bits * more["m"] * more["k"] for bits in (held, way.loaded_bits / 8 * job.loads))
+    weight *= more["n"] * more["k"]
     place = {what: memory.tiled.index(memory.holders[what]) for what in ("activations", "weights", "sums")}
     room, port = [0.0] * 3, [1.0] * 3
     for what, number in place.items():
@@ -180,14 +185,15 @@ def _given(job: Job, memory: Memory) -> Given:
         port[number] = float(memory.holders[what].width_bits * memory.holders[what].banks)
     return Given(
         pixels=float(pixels), filters=float(way.filters), terms=float(way.terms), groups=float(way.groups),
-        products=float(products), planes=float(way.planes), row=row, column=column, stream=stream, skew=float(skew(array)),
+        products=float(products), planes=float(way.planes), row=row, column=column, stream=stream,
+        skew=float(skew(array, exchange_cycles(array, pixels, way.filters, way.terms))),
         overlapped_array=array.overlapped, passes=float(way.passes),
         # Sums that stay in the elements also stay through the passes.
         passes_of_sums=1.0 if array.dataflow == "output_stationary" else float(way.passes),
         activation_bytes=held, all_activations_bytes=channel * way.channels * job.batch * held, weight_bytes=weight,
         sum_bytes=way.planes * array.sum_bits / 8, output_bytes=out / (pixels * way.filters * way.groups),
-        loaded_bytes=way.channels * way.groups * way.loaded_bits / 8 * job.loads,
-        weights_total=way.weight_elements * way.weight_bits / 8, outputs_total=out,
+        loaded_bytes=way.channels * way.groups * loaded,
+        weights_total=way.weight_elements * way.weight_bits / 8 * more["n"] * more["k"], outputs_total=out,
         sums_total=pixels * way.filters * products * array.sum_bits / 8, others_total=float(job.other_bytes * job.batch),
         constants=float(-(-job.constant_bytes // machine.dram.burst_bytes) * machine.dram.burst_bytes),
         activation_bits=float(products * way.stored_bits * slices_w),
@@ -207,7 +213,7 @@ def _waits(cost: Cost, kinds: list[list[float]], memory: Memory) -> dict[str, fl
     In each kind of step it waits for the slowest of all, behind double buffers, else for that and for DRAM; filling and draining
     that something slower hides costs nothing.
     """
-    waits = {"fill": 0.0, "sram": 0.0, "vector": 0.0, "dram_read": kinds[FIRST][DRAM], "dram_write": kinds[LAST][DRAM]}
+    waits = {"fill": cost.once, "sram": 0.0, "vector": 0.0, "dram_read": kinds[FIRST][DRAM], "dram_write": kinds[LAST][DRAM]}
     busy = max(cost.compute, cost.port, cost.vector)
     cause = "fill" if busy == cost.compute else "sram" if busy == cost.port else "vector"
     array = cost.array / cost.steps

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from intir import GraphError, IntType
 from intir.types import MAX_BITS
+from intir.whole import unreadable
 
 from .scalesim_csv import is_scalesim, read_scalesim
 from .table import Row, TableError, nearest, rows_of
@@ -84,8 +85,7 @@ def topology(name_or_path: str | Path) -> Workload:
     try:
         text = path.read_text(encoding="utf-8-sig")  # as spreadsheets write it
     except (OSError, UnicodeDecodeError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise TableError(f"cannot read the topology '{path}': {reason}; give the path of a CSV file") from None
+        raise TableError(f"cannot read the topology '{path}': {unreadable(error)}; give the path of a CSV file") from None
     return parse_topology(text, path.stem, f"topology '{path}'")
 
 

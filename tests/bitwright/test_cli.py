@@ -23,7 +23,7 @@ from intir import Graph
 from quant.qonnx_exec import execute
 from tests.bitwright.conftest import CLASSES, PIXELS, Files, invoke, tiny_qonnx
 
-COMMANDS = ["lower", "check", "run", "plan", "sim", "build", "verify", "search", "sweep", "overlay", "show", "export", "machines", "complexity"]
+COMMANDS = ["lower", "check", "run", "plan", "sim", "build", "verify", "synth", "search", "sweep", "overlay", "show", "export", "machines", "complexity"]
 
 
 def ok(*arguments: object) -> str:
@@ -200,7 +200,7 @@ def test_export_runs_in_onnxruntime(files: Files, tmp_path: Path) -> None:
 
 
 def test_the_python_names_do_the_same(files: Files, tmp_path: Path) -> None:
-    assert sorted(bitwright.__all__) == ["__version__", "build", "check", "lower", "run", "simulate", "simulate_on", "verify"]
+    assert sorted(bitwright.__all__) == ["__version__", "build", "check", "lower", "run", "simulate", "simulate_on", "synth", "verify"]
     network = bitwright.lower(files.onnx, input="u8/255")
     assert isinstance(network.graph, Graph)
     assert network.graph == intir.load(files.intir) == bitwright.lower(onnx.load(files.onnx), input="u8/255").graph

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from codegen.bundle import Bundle, build
+from codegen.control import BUS
 from codegen.errors import CodegenError
 from codegen.generate import generate
 from codegen.naming import KEYWORDS
@@ -69,7 +71,7 @@ def test_lint_sees_a_fault_in_a_file_written_by_hand(bundle: Bundle, tmp_path: P
     for path in (bundle.path / "rtl").iterdir():
         text = path.read_text()
         if path.name == "every_block.v":
-            text = text.replace("    wire rst = !aresetn;", "    wire rst = !aresetn;\n    wire forgotten;")
+            text = text.replace("    wire rst = ", "    wire forgotten;\n    wire rst = ")
         (tmp_path / "rtl" / path.name).write_text(text)
     done = lint(tmp_path, "every_block")
     assert done.returncode == 1
@@ -118,8 +120,21 @@ def test_headers_say_what_and_whose_it_is(files: dict[str, str], bundle: Bundle)
 
 def test_clock_and_reset_come_first(files: dict[str, str]) -> None:
     ports = re.findall(r"^    (?:input|output) +wire +(?:\[\S+ *\S*\] +)?(\w+)", files["every_block.v"], re.MULTILINE)
-    assert ports == ["aclk", "aresetn", "s_axis_tdata", "s_axis_tvalid", "s_axis_tready", "m_axis_tdata", "m_axis_tvalid",
-                     "m_axis_tready", "m_axis_tlast"]
+    assert ports == ["aclk", "aresetn", *(f"s_axi_ctrl_{name}" for name in BUS), "interrupt", "s_axis_tdata", "s_axis_tvalid",
+                     "s_axis_tready", "s_axis_tlast", "m_axis_tdata", "m_axis_tvalid", "m_axis_tready", "m_axis_tlast"]
+
+
+def test_a_bare_design_has_streams_only(tmp_path: Path) -> None:
+    graph, plan = every_block()
+    made = build(graph, replace(plan, control="none"), tmp_path / "b")
+    text = (made.path / "rtl" / "every_block.v").read_text()
+    assert re.findall(r"^    (?:input|output) +wire +(?:\[\S+ *\S*\] +)?(\w+)", text, re.MULTILINE) == [
+        "aclk", "aresetn", "s_axis_tdata", "s_axis_tvalid", "s_axis_tready", "m_axis_tdata", "m_axis_tvalid", "m_axis_tready", "m_axis_tlast"]
+    assert "AUTO_START" not in text
+    assert 'control = "none"' in (made.path / "plan.toml").read_text()
+    assert not [path for path in made.path.rglob("*") if re.search("control|axi_lite|driver|rdl$", path.name)]
+    assert "Registers" not in (made.path / "INTERFACE.md").read_text()
+    assert_clean(made.path, made.top)
 
 
 def test_yosys_reads_it(bundle: Bundle) -> None:
@@ -145,7 +160,7 @@ def test_names_that_the_ir_does_not_take(name: str) -> None:
         every_block(name)
 
 
-@pytest.mark.parametrize("name", ["bw_rom", "bw_ram", "bw_ram_async", "BW_ROM"])
+@pytest.mark.parametrize("name", ["bw_rom", "bw_ram", "bw_ram_async", "BW_ROM", "bw_axi_lite"])
 def test_names_of_blocks_are_refused(name: str) -> None:
     with pytest.raises(CodegenError) as caught:
         generate(make_design(*every_block(name)), "0" * 16)
@@ -154,7 +169,7 @@ def test_names_of_blocks_are_refused(name: str) -> None:
 
 def test_names_of_this_designs_own_queues_are_refused(case: tuple, bundle: Bundle) -> None:
     names = [path.stem for path in (bundle.path / "rtl").glob("bw_*.v")]
-    one_of_each = {name.split("_")[1]: name for name in names if not name.startswith(("bw_rom", "bw_ram"))}
+    one_of_each = {name.split("_")[1]: name for name in names if not name.startswith(("bw_rom", "bw_ram", "bw_axi"))}
     assert one_of_each.keys() >= {"fifo", "width"}
     for name in (one_of_each["fifo"], one_of_each["width"]):
         with pytest.raises(CodegenError, match=f"^the network's name '{name}' is the name of a block that it uses; rename the network$"):

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hwsim.energy import EnergyError, EnergyTable, energy_table, table_names
-from hwsim.energy_grid import Grid, cacti, cacti_rows
-from hwsim.energy_scaling import COEFFICIENTS, relative_energy, scale
+from hwsim.energy.grid import Grid, cacti, cacti_rows
+from hwsim.energy.scaling import COEFFICIENTS, relative_energy, scale
 from hwsim.engines.csc import encode
 from hwsim.engines.eie_actions import SparseMemories, leading_nonzero_nodes, sparse_layer_actions
 from hwsim.engines.eie_cycles import run_layer

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from hwsim.energy import EnergyError, energy_table, table_names
-from hwsim.energy_file import read_table
+from hwsim.energy.file import read_table
 from hwsim.systems.actions import Action
 
 TEXT = (Path(__file__).parents[2] / "docs" / "energy.md").read_text(encoding="utf-8")

@@ -133,6 +133,21 @@ def test_the_approximate_model_is_within_2_percent() -> None:
         assert abs(layer.cycles / simulate(gemm, made[layer.name].commands()).cycles - 1) < 0.02, layer.name
 
 
+@pytest.mark.parametrize("gemm", [
+    Gemm(16, 16, 1, unsigned(8), signed(8), depth=8192, commands=32), Gemm(8, 8, 1, unsigned(8), signed(8), depth=4096, commands=32),
+    Gemm(16, 16, 32, BIPOLAR, BIPOLAR, depth=256, commands=32),
+], ids=["int8 16x16", "int8 8x8", "xnor 16x16x32"])
+@pytest.mark.parametrize("shape", [(1, 64, 10), (1, 400, 120), (1, 4096, 1000), (16, 120, 84), (16, 84, 10), (8, 256, 512), (8, 512, 10),
+                                   (10, 784, 300), (7, 100, 33)])
+def test_so_is_it_for_dense_layers_on_few_rows(gemm: Gemm, shape: tuple[int, int, int]) -> None:
+    """Words that are not full, tiles that leave rows empty, and layers that are little more than their pipeline."""
+    from hwsim.systems.run import simulate as approximate
+    made = tile(gemm, *shape)
+    exact = simulate(gemm, made.commands()).cycles
+    found = approximate(workload_of("dense", {"dense": made}), machine_of(gemm)).layers[0].cycles
+    assert abs(found - exact) <= max(0.02 * exact, 10), (found, exact)
+
+
 def test_without_stalls_a_tile_takes_its_words_or_its_rows() -> None:
     gemm = Gemm(16, 16, 1, *INT8, depth=1024, commands=32)
     for words in (3, 16, 17, 100):

@@ -16,9 +16,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hwsim.schedulers import SchedulerError, scheduled
-from hwsim.sweep import FOUND, best, front, run_point, sweep
-from hwsim.sweep_spec import SweepError, SweepSpec, axis_of, load_spec, spec_of
+from hwsim.explore.schedulers import SchedulerError, scheduled
+from hwsim.explore.spec import SweepError, SweepSpec, axis_of, load_spec, spec_of
+from hwsim.explore.sweep import FOUND, best, front, run_point, sweep
 from hwsim.systems.machine_file import MachineError, load_machine
 from hwsim.systems.run import simulate
 from hwsim.systems.topologies import topology
@@ -56,7 +56,7 @@ def test_a_row_is_what_the_simulator_says(tmp_path: Path) -> None:
 def test_a_finished_sweep_is_not_computed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "r.csv"
     rows, text = sweep(SPEC, path, jobs=1), path.read_bytes()
-    monkeypatch.setattr("hwsim.sweep.run_points", lambda spec, numbers: pytest.fail(f"{numbers} computed again"))
+    monkeypatch.setattr("hwsim.explore.sweep.run_points", lambda spec, numbers: pytest.fail(f"{numbers} computed again"))
     assert sweep(SPEC, path, jobs=1) == rows
     assert path.read_bytes() == text
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hwsim.energy import energy_table
-from hwsim.energy_scaling import scale
+from hwsim.energy.scaling import scale
 from hwsim.systems.machine_file import load_machine
 from hwsim.systems.run import simulate
 from hwsim.systems.topologies import topology

@@ -1,0 +1,342 @@
+"""Runs inside the simulator, as the bench of a bundle: the control shell through its ports, by both drivers."""
+
+import random
+
+import cocotb
+from cocotb.task import bridge
+from cocotb.triggers import ClockCycles, FallingEdge
+from cocotbext.axi import AxiResp
+from shell_tb import BEATS_IN, CASE, DONE, FRAME, FRAMES, INPUT_ERROR, OFFSET, REGISTERS, begin, driver, pauses
+
+
+@cocotb.test()
+@cocotb.parametrize(copy=["manual", "eager"])
+async def reset_values_and_access(dut, copy):
+    """Every register as it was after reset; then what writing all ones, and single bytes, does to it."""
+    tb = await begin(dut, copy)
+    if copy == "eager":  # its cycles count by now
+        await tb.write(OFFSET["interrupt_global"], 0)
+    for one in REGISTERS:
+        found = await tb.read(one["offset"])
+        if not (copy == "eager" and one["name"].startswith(("cycles", "input_stalls"))):
+            assert found == one["reset"][copy], f"{one['name']}: 0x{found:08x}"
+    await tb.write(OFFSET["control"], 2)
+    await ClockCycles(dut.aclk, 4)
+    for one in REGISTERS:
+        if one["name"] == "control":
+            continue
+        rw, w1c = (sum(field["mask"] for field in one["fields"] if field["access"] == kind) for kind in ("rw", "w1c"))
+        value = (await tb.read(one["offset"]) | rw) & ~w1c
+        await tb.write(one["offset"], 0xFFFFFFFF)
+        assert await tb.read(one["offset"]) == value, one["name"]
+        for byte in range(4):
+            assert (await tb.axil.write(one["offset"] + byte, b"\0")).resp == AxiResp.OKAY
+            value &= ~(rw & 0xFF << 8 * byte)
+            assert await tb.read(one["offset"]) == value, one["name"]
+    assert await tb.read(OFFSET["control"]) == (0x400 if copy == "eager" else 0)
+
+
+@cocotb.test()
+async def addresses_without_a_register(dut):
+    tb = await begin(dut)
+    end = REGISTERS[-1]["offset"] + 4
+    for offset in (end, end + 4, 0x80, 0x100, 0x420, 0x800, 0xFFC):
+        answer = await tb.axil.read(offset, 4)
+        assert (answer.resp, bytes(answer.data)) == (AxiResp.SLVERR, b"\0\0\0\0")
+        assert (await tb.axil.write(offset, b"\xff\xff\xff\xff")).resp == AxiResp.SLVERR
+    assert [await tb.read(one["offset"]) for one in REGISTERS] == [one["reset"]["manual"] for one in REGISTERS]
+
+
+@cocotb.test()
+@cocotb.parametrize(language=["python", "c"])
+async def a_run(dut, language):
+    """AUTO_START = 0: nothing is taken before start; then so many frames, and no more; the interrupt says when they are done."""
+    tb = await begin(dut)
+    device = tb.device(language)
+    await tb.send(range(FRAMES + 2))  # two more than wanted
+    for _ in range(30):
+        await FallingEdge(dut.aclk)
+        assert not int(tb.port("s_axis_tready").value)
+
+    def setup():
+        device.check()
+        assert device.design_hash() == int(CASE["design"], 16)
+        assert not device.is_busy()
+        assert device.take_interrupts() == 0
+        device.enable_interrupts(DONE)
+        device.start(FRAMES)
+
+    await bridge(setup)()
+    await tb.receive(range(FRAMES))
+    for _ in range(10):
+        if int(tb.port("interrupt").value):
+            break
+        await FallingEdge(dut.aclk)
+    await ClockCycles(dut.aclk, 20)
+    assert int(tb.port("interrupt").value)  # it stays
+
+    def finish():
+        device.wait()
+        counters = device.counters()
+        assert device.take_interrupts() == DONE | FRAME
+        assert device.take_interrupts() == 0
+        return counters
+
+    counters = await bridge(finish)()
+    assert not int(tb.port("interrupt").value)
+    assert counters["frames_in"] == counters["frames_out"] == FRAMES
+    assert counters["input_errors"] == 0
+    assert tb.sink.empty()
+    tb.keep(f"a_run_{language}", FRAMES, counters)
+
+    def again():
+        device.enable_interrupts(0)
+        device.start(2)
+        device.wait()
+        assert device.take_interrupts() == DONE | FRAME
+        return device.counters()
+
+    assert (await bridge(again)())["frames_out"] == 2
+    await tb.receive([FRAMES, FRAMES + 1])
+    assert not int(tb.port("interrupt").value)
+
+
+@cocotb.test()
+@cocotb.parametrize(language=["python", "c"], seed=[1, 2])
+async def hostile_traffic(dut, language, seed):
+    """A run with stalls at both ends, while the bus is busy with delays and back-pressure on every channel."""
+    tb = await begin(dut)
+    device = tb.device(language)
+    write, read = tb.axil.write_if, tb.axil.read_if
+    for n, channel in enumerate((write.aw_channel, write.w_channel, write.b_channel, read.ar_channel, read.r_channel)):
+        channel.set_pause_generator(pauses(100 * seed + n, 0.5))
+    tb.source.set_pause_generator(pauses(seed, 0.4))
+    tb.sink.set_pause_generator(pauses(seed + 50, 0.4))
+    await bridge(lambda: device.start(FRAMES))()
+    await tb.send(range(FRAMES))
+    receiving = cocotb.start_soon(tb.receive(range(FRAMES)))
+    chance, enabled = random.Random(seed), 0
+
+    async def reads():
+        while not receiving.done():
+            one = chance.choice([one for one in REGISTERS if not one["volatile"] and one["name"] != "interrupt_enable"])
+            found = await tb.read(one["offset"])
+            assert found == (FRAMES if one["name"] == "frames_wanted" else one["reset"]["manual"]), one["name"]
+            assert (await tb.axil.read(0x400, 4)).resp == AxiResp.SLVERR
+
+    reading = cocotb.start_soon(reads())
+    while not receiving.done():
+        value, byte = chance.randrange(256), chance.randrange(4)
+        enabled = value & 7 if byte == 0 else enabled
+        assert (await tb.axil.write(OFFSET["interrupt_enable"] + byte, bytes([value]))).resp == AxiResp.OKAY
+    await receiving
+    await reading
+
+    def finish():
+        device.wait()
+        return device.counters()
+
+    tb.keep(f"hostile_{language}_{seed}", FRAMES, await bridge(finish)())
+    assert await tb.read(OFFSET["interrupt_enable"]) == enabled
+
+
+@cocotb.test()
+async def address_and_data_apart(dut):
+    """An address without its data is taken and waits, and the other way round; nothing else on the bus hangs meanwhile."""
+    tb = await begin(dut)
+    write = tb.axil.write_if
+    for first, late, ready in ((write.aw_channel, write.w_channel, "awready"), (write.w_channel, write.aw_channel, "wready")):
+        late.pause = True
+        value = random.randrange(1 << 32)
+        writing = cocotb.start_soon(tb.write(OFFSET["frames_wanted"], value))
+        await ClockCycles(dut.aclk, 40)
+        assert not int(tb.port(f"s_axi_ctrl_{ready}").value)  # the first has been taken
+        assert await tb.read(OFFSET["id"]) == 0x42495457
+        assert not writing.done()
+        late.pause = False
+        await writing
+        assert await tb.read(OFFSET["frames_wanted"]) == value
+        assert first.empty()
+
+
+@cocotb.test()
+@cocotb.parametrize(stalled=[False, True])
+async def soft_reset_in_the_middle(dut, stalled):
+    """A frame is half in, or an output waits: both are dropped, and what comes next is right to the cycle."""
+    tb = await begin(dut)
+    device = tb.device("python")
+
+    def start():
+        device.enable_interrupts(INPUT_ERROR)
+        device.start(0)
+
+    await bridge(start)()
+    tb.sink.pause = stalled
+    await tb.send(range(2))
+    await tb.send([2], cut=[BEATS_IN // 2])
+    if stalled:
+        while not int(tb.port("m_axis_tvalid").value):
+            await FallingEdge(dut.aclk)
+    else:
+        await tb.receive(range(2))
+        while not int(tb.port("interrupt").value):
+            await FallingEdge(dut.aclk)
+    tb.source.assert_reset(True)  # the rest of the frame never comes
+    tb.source.clear()
+    await bridge(device.soft_reset)()
+    await ClockCycles(dut.aclk, 3)
+    assert not int(tb.port("interrupt").value)
+    assert not int(tb.port("m_axis_tvalid").value)
+    tb.source.assert_reset(False)
+    tb.sink.pause = False
+    tb.offers.clear()
+    tb.takes.clear()
+
+    def again():
+        assert not device.is_busy()
+        assert device.counters() == dict.fromkeys(driver.COUNTERS, 0)
+        assert device.take_interrupts() == 0
+        assert device.read("interrupt_enable") == INPUT_ERROR
+        device.start(3)
+
+    await bridge(again)()
+    await tb.send([2, 0, 1])
+    await tb.receive([2, 0, 1])
+
+    def finish():
+        device.wait()
+        return device.counters()
+
+    tb.keep(f"after_soft_reset_{int(stalled)}", 3, await bridge(finish)())
+
+
+@cocotb.test()
+async def soft_reset_and_start_at_once(dut):
+    """One write drops what is inside and begins a run."""
+    tb = await begin(dut)
+    await tb.write(OFFSET["control"], 1)
+    tb.sink.pause = True
+    await tb.send(range(2))
+    while not int(tb.port("m_axis_tvalid").value):
+        await FallingEdge(dut.aclk)
+    tb.source.assert_reset(True)
+    tb.source.clear()
+    tb.offers.clear()
+    tb.takes.clear()
+    await tb.write(OFFSET["frames_wanted"], 2)
+    await tb.write(OFFSET["control"], 5)
+    tb.source.assert_reset(False)
+    tb.sink.pause = False
+    await tb.send(range(4, 6))
+    await tb.receive(range(4, 6))
+    await ClockCycles(dut.aclk, 4)
+    assert await tb.read(OFFSET["control"]) == 0
+    assert await tb.read(OFFSET["frames_out"]) == 2
+
+
+@cocotb.test()
+async def a_wrong_tlast(dut):
+    """TLAST early or late: every one that is not on a frame's last beat counts, data are right all the same."""
+    tb = await begin(dut)
+    device = tb.device("c")
+
+    def start():
+        device.enable_interrupts(INPUT_ERROR)
+        device.start(4)
+
+    await bridge(start)()
+    assert not int(tb.port("interrupt").value)
+    await tb.send(range(4), cut=[1, BEATS_IN, BEATS_IN + BEATS_IN // 2, 3 * BEATS_IN + 1])
+    await tb.receive(range(4))
+    assert int(tb.port("interrupt").value)
+
+    def finish():
+        device.wait()
+        assert device.take_interrupts() == DONE | FRAME | INPUT_ERROR
+        return device.counters()
+
+    counters = await bridge(finish)()
+    assert counters["input_errors"] == 3
+    tb.keep("a_wrong_tlast", 4, counters)
+
+
+@cocotb.test()
+@cocotb.parametrize(language=["python", "c"])
+async def a_copy_that_starts_itself(dut, language):
+    """Frames flow from reset on; a counted run needs stop first."""
+    tb = await begin(dut, "eager")
+    device = tb.device(language)
+    await tb.send(range(2))
+    await tb.receive(range(2))
+
+    def counted():
+        device.check()
+        assert device.is_busy()
+        try:
+            device.start(3)
+        except driver.DeviceError:
+            pass
+        else:
+            raise AssertionError("started while busy")
+        before = device.counters()
+        assert (before["frames_in"], before["frames_out"]) == (2, 2)
+        device.clear()
+        cleared = device.counters()
+        assert cleared["cycles"] < before["cycles"]
+        assert (cleared["frames_in"], cleared["frames_out"]) == (2, 2)
+        device.stop()
+        device.wait()
+        assert device.take_interrupts() == DONE | FRAME
+        device.start(3)
+
+    await bridge(counted)()
+    await tb.send(range(2, 6))
+    await tb.receive(range(2, 5))
+
+    def finish():
+        device.wait()
+        return device.counters()
+
+    tb.offers, tb.takes = [], []
+    counters = await bridge(finish)()
+    assert (counters["frames_in"], counters["frames_out"]) == (3, 3)
+
+
+@cocotb.test()
+async def stop_in_the_middle_of_a_frame(dut):
+    """The frame that is in, or on offer, goes through; the next one waits outside."""
+    tb = await begin(dut)
+    device = tb.device("python")
+    await bridge(lambda: device.start(0))()
+    await tb.send(range(FRAMES))
+    while not (int(tb.port("s_axis_tvalid").value) and int(tb.port("s_axis_tready").value)):
+        await FallingEdge(dut.aclk)
+
+    def stop():
+        device.stop()
+        device.wait()
+        return device.counters()
+
+    counters = await bridge(stop)()
+    went = counters["frames_in"]
+    assert 1 <= went == counters["frames_out"] < FRAMES
+    await tb.receive(range(went))
+    assert tb.sink.empty()
+    tb.keep("stop", went, counters)
+
+
+@cocotb.test()
+async def sixty_four_bits_of_one_moment(dut):
+    """The high half of the cycles is that of the moment in which the low half was read."""
+    tb = await begin(dut)
+    await tb.write(OFFSET["control"], 1)
+    await FallingEdge(dut.aclk)
+    dut.preset.value = 1  # cycles are 16 below 2 ** 32
+    await FallingEdge(dut.aclk)
+    dut.preset.value = 0
+    low = await tb.read(OFFSET["cycles_low"])
+    assert low >= 0xFFFFFFF0
+    await ClockCycles(dut.aclk, 40)
+    assert await tb.read(OFFSET["cycles_high"]) == 0
+    assert await tb.read(OFFSET["cycles_low"]) < 100
+    assert await tb.read(OFFSET["cycles_high"]) == 1
