@@ -106,9 +106,9 @@ def synthesize_bundle(bundle: Bundle, target: str, *, clock_mhz: float | None = 
                 break
     assert best is not None
     clock = Clock(wanted, max(tried.values()), max(tried, key=lambda one: tried[one]), tried, best.path)
-    return Synthesis(**made | {"peak_bytes": max(peak, best.peak_bytes)}, clock=clock, placed=best.placed,
-                     around=f"shift registers at all ports, so that 5 pins do: {around['LUTs']:,} LUTs and {around['flip-flops']:,} "
-                            "flip-flops besides")
+    wrapped = (f"shift registers at all ports, so that 5 pins do: {around['LUTs']:,} LUTs and {around['flip-flops']:,} flip-flops "
+               "besides")
+    return Synthesis(**made | {"peak_bytes": max(peak, best.peak_bytes)}, clock=clock, placed=best.placed, around=wrapped)
 
 
 def named(taken: Resources) -> dict[str, int]:

@@ -38,6 +38,11 @@ class Part:
     dsps: int
     estimated: dict[str, int]
 
+    @property
+    def found(self) -> dict[str, int]:
+        """What was found, by the names of resources."""
+        return {"LUTs": self.luts, "flip-flops": self.ffs, "block RAMs": self.brams, "DSPs": self.dsps}
+
 
 @dataclass(frozen=True)
 class CriticalPath:
@@ -165,7 +170,8 @@ class Synthesis:
             rows += [
                 ("clock, placed and routed", f"{clock.achieved_mhz:.1f} MHz ({clock.wanted_mhz:g} wanted: "
                                              f"{'met' if clock.met else 'NOT met'}{tried})"),
-                ("slowest path", f"{path.delay_ns:.2f} ns: {path.logic_ns:.2f} logic, {path.routing_ns:.2f} routing, {path.cells} cells"),
+                ("slowest path", f"{path.delay_ns:.2f} ns: {path.logic_ns:.2f} logic, {path.routing_ns:.2f} routing, "
+                                 f"{path.cells} cells"),
                 ("it begins at", path.begin), ("and ends at", path.end)]
         if self.gates is not None:
             rows.append(("area", f"{self.gates:,.0f} NAND2 equivalents{', without the memories below' if self.macros else ''}"))
