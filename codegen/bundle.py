@@ -150,7 +150,7 @@ def _contents(design: Design, rtl: Rtl, digest: str, samples: NDArray[np.int64])
     report = simulate_report(design, history=True)
     text = rtl.files | controls.files(rtl.control, rtl.header) | {
         f"{rtl.top}.f": "".join(f"rtl/{name}\n" for name in rtl.verilog),
-        "lint.vlt": render("lint.vlt.j2", generated=generated, interrupt=f"{rtl.top}.v" if rtl.control else ""),
+        "lint.vlt": render("lint.vlt.j2", files=rtl.verilog, generated=generated, interrupt=f"{rtl.top}.v" if rtl.control else ""),
         f"tb/{rtl.top}_harness.v": render("harness.v.j2", top=rtl.top, s=rtl.s_axis, m=rtl.m_axis, s_name="s_axis", m_name="m_axis",
                                              weights=rtl.weights, commands=None, settle=WEIGHTS_SETTLE_CYCLES, control=rtl.control),
         "tb/bench.py": render("bench.py.j2", top=rtl.top, out_bits=rtl.m_axis.data_bits),

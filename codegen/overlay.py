@@ -141,7 +141,7 @@ def build(gemm: Gemm, path: str | Path, *, overwrite: bool = False) -> Path:
         at += bits
     text = rtl.files | {
         f"{rtl.top}.f": "".join(f"rtl/{name}\n" for name in rtl.verilog),
-        "lint.vlt": render("lint.vlt.j2", generated=rtl.generated, interrupt=""),
+        "lint.vlt": render("lint.vlt.j2", files=rtl.verilog, generated=rtl.generated, interrupt=""),
         f"tb/{rtl.top}_harness.v": render("harness.v.j2", top=rtl.top, s=rtl.s_axis, m=rtl.m_axis, s_name="s_axis_tiles",
                                              m_name="m_axis_sums", weights=(), commands=rtl.commands, control=None),
         "tb/bench.py": render("bench.py.j2", top=rtl.top, out_bits=rtl.m_axis.data_bits),

@@ -46,7 +46,7 @@ def hostile_qonnx() -> onnx.ModelProto:
 def test_a_hostile_network_all_the_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     onnx.save(hostile_qonnx(), "net.onnx")
-    folder = "[/red] $(touch pwned) 'é' #1 {{ x }}"
+    folder = "[red] $(touch pwned) 'é' #1 {{ x }}"
     for command in (["lower", "net.onnx", "-o", "net.intir", "--input", "u8/255"], ["plan", "net.intir", "-o", "plan.toml"],
                     ["build", "net.intir", "--plan", "plan.toml", "-o", folder], ["show", folder], ["sim", "net.intir", "--html", "sim.html"]):
         result = invoke(*command)
@@ -59,7 +59,7 @@ def test_a_hostile_network_all_the_way(tmp_path: Path, monkeypatch: pytest.Monke
     for name, data in bundle.files.items():
         assert re.fullmatch(r"[A-Za-z0-9_./-]+", name)
         if not name.endswith(".intir"):  # which keeps the names of the source network, as text
-            assert not any(word in data for word in (b"/etc/passwd", b"alert(1)", b"pwned", b"\x1b", b"raw %")), name
+            assert not any(word in data for word in (b"/etc/passwd", b"alert(1)", b"$(touch", b"\x1b", b"% raw", b"7*7")), name
     names = [Path(name).name.lower() for name in bundle.files if name.startswith("rtl/")]
     assert len(names) == len(set(names))
 
@@ -76,8 +76,8 @@ def two_layers(name: str, first: str, second: str) -> Graph:
 
 
 @pytest.mark.parametrize(("name", "first", "second"), [
-    ("n", "A", "a"), ("aux", "endmodule", "begin"), ("entity", "l" * 190 + "0", "l" * 190 + "1"), ("a/../../etc/passwd", "../x".replace("../", "a/../"), "b"),
-    ("tb", "tb", "bench"), ("x_harness", "x_harness", "x"), ("L0", "l0_mvu", "L0_mvu")])
+    ("n", "A", "a"), ("aux", "endmodule", "begin"), ("entity", "l" * 190 + "0", "l" * 190 + "1"), ("a/../../etc/passwd", "a/../x", "b"),
+    ("tb", "tb", "bench"), ("x_harness", "x_harness", "x_"), ("L0", "l0_mvu", "L0_mvu")])
 def test_hostile_names_of_a_graph(name: str, first: str, second: str, tmp_path: Path) -> None:
     graph = two_layers(name, first, second)
     bundle = build(graph, folded(graph, [(2, 2), (1, 2)]), tmp_path / "b")

@@ -13,6 +13,7 @@ from hwsim.plan import Plan
 from intir import (
     BIPOLAR,
     Add,
+    ChannelPermute,
     Clip,
     Concat,
     Conv2d,
@@ -27,7 +28,6 @@ from intir import (
     ScaleChannels,
     Threshold,
     TopK,
-    Transpose,
     signed,
     unsigned,
 )
@@ -89,7 +89,7 @@ def convolutions() -> Case:
     value = build.node(Clip(0, 20), value, name="clip")
     value = build.node(Requant(np.full(1, 5), np.full(1, 3), np.zeros(1, np.int64), "half_even", unsigned(3)), value, name="requant")
     value = build.node(Lookup(np.arange(8)[None, ::-1].copy(), unsigned(3)), value, name="table")
-    value = build.node(Transpose((1, 0, 2)), value, name="turned")
+    value = build.node(ChannelPermute(np.array([3, 0, 5, 1, 4, 2])), value, name="shuffled")
     value = build.node(GlobalSumPool(), value, name="mean")
     build.output(build.node(TopK(2), build.node(MatMul(weights(6, 5)), value, name="last"), name="best"))
     graph = build.build()
