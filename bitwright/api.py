@@ -203,8 +203,8 @@ def verify(path: str | Path, *, frames: int | None = None, x: NDArray[Any] | Non
     return codegen.cosim.verify(path, frames=frames, x=samples, simulator=simulator, seed=seed)
 
 
-def synth(path: str | Path, target: str, *, clock_mhz: float | None = None, seed: int = 1, tries: int = 1, timeout_seconds: float = 3600.0,
-          progress: Callable[[str, str], None] = lambda step, line: None) -> Synthesis:
+def synth(path: str | Path, target: str, *, clock_mhz: float | None = None, seed: int = 1, tries: int = 1,
+          timeout_seconds: float = 3600.0, progress: Callable[[str, str], None] = lambda step, line: None) -> Synthesis:
     """Synthesize a bundle, place and route it where the target's tools can, and keep the result in it.
 
     Parameters

@@ -41,9 +41,8 @@ def synthesis(result: Synthesis, console: Console) -> None:
     if result.parts:
         blocks = ruled("block by block: found / estimated", "<block", "<engine", "LUTs", "flip-flops", "block RAMs", "DSPs")
         for part in result.parts:
-            found = {"LUTs": part.luts, "flip-flops": part.ffs, "block RAMs": part.brams, "DSPs": part.dsps}
-            blocks.add_row(escape(part.name), part.engine, *(f"{count:,}" + (f" / {part.estimated[name]:,}" if name in part.estimated else "")
-                                                             for name, count in found.items()))
+            blocks.add_row(escape(part.name), part.engine, *(f"{found:,} / {part.estimated[name]:,}" if name in part.estimated
+                                                             else f"{found:,}" for name, found in part.found.items()))
         console.print(blocks)
     figures = ruled("", "<", "<")
     figures.columns[1].no_wrap = False

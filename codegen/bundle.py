@@ -144,7 +144,8 @@ def _hash(graph: Graph, plan: Plan) -> str:
 def _contents(design: Design, rtl: Rtl, digest: str, samples: NDArray[np.int64]) -> dict[str, bytes]:
     """Every file of the bundle but the manifest: relative path -> bytes."""
     vectors = make_vectors(design, rtl.s_axis, rtl.m_axis, samples, [port.hexadecimal for port in rtl.weights])
-    by_hand = {f"{rtl.top}.v", f"{rtl.top}_control.v", "bw_axi_lite.v", "bw_rom.v", "bw_ram.v", "bw_ram_async.v", "bw_add.v"}
+    by_hand = {f"{rtl.top}.v", f"{rtl.top}_control.v", "bw_axi_lite.v", "bw_rom.v", "bw_ram.v", "bw_ram_async.v",
+               "bw_table.v", "bw_add.v"}
     generated = [name for name in rtl.verilog if name not in by_hand]
     report = simulate_report(design, history=True)
     text = rtl.files | controls.files(rtl.control, rtl.header) | {

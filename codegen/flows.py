@@ -39,7 +39,8 @@ def flow_files(top: str, network: str, digest: str, header: str, plan: Plan, con
         The bundle's files so far; the core lists those in ``rtl``, ``mem`` and ``tb``.
     """
     period = 1e3 / plan.clock_mhz
-    view = {"top": top, "header": header, "mhz": f"{plan.clock_mhz:g}", "period": f"{period:.3f}", "outside": f"{OUTSIDE * period:.3f}"}
+    view = {"top": top, "header": header, "mhz": f"{plan.clock_mhz:g}", "period": f"{period:.3f}",
+            "outside": f"{OUTSIDE * period:.3f}"}
     made = {f"constraints/{top}.{kind}": render(f"constraints.{kind}.j2", **view) for kind in ("sdc", "xdc", "lpf", "pcf")}
 
     def listed(folder: str) -> list[str]:
@@ -63,10 +64,10 @@ def librelane(top: str, period_ns: float) -> str:
     Paths are from the file's own folder.
     """
     return json.dumps({
-        "//": [f"librelane scripts/librelane.json hardens {top} with the PDK sky130A. Memories become flip-flops and gates, so only "
-               "small designs fit; put macros of your memory compiler in the place of bw_rom, bw_ram and bw_ram_async for others. "
-               "$readmemh looks for mem/ from the run's folder: start it in the bundle's folder and link mem/ there if Yosys "
-               "doesn't find it."],
+        "//": [f"librelane scripts/librelane.json hardens {top} with the PDK sky130A. Memories become flip-flops and gates, so "
+               "only small designs fit; put macros of your memory compiler in the place of bw_rom, bw_ram and bw_ram_async for "
+               "others. $readmemh looks for mem/ from the run's folder: start it in the bundle's folder and link mem/ there if "
+               "Yosys doesn't find it."],
         "meta": {"version": 2},
         "DESIGN_NAME": top,
         "VERILOG_FILES": "dir::../rtl/*.v",

@@ -18,6 +18,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from hwsim.engines.control import control_resources
 from hwsim.engines.memories import Resources
 
 from .bundle import Bundle
@@ -87,8 +88,9 @@ def synthesize_bundle(bundle: Bundle, target: str, *, clock_mhz: float | None = 
                              peak_bytes=found.peak_bytes)
         with _timed(seconds, "Yosys"):
             cells, peak = _mapped(bundle, chosen, folder, timeout_seconds, progress)
-        used = counted(cells)
-        check_room(chosen, used, "Yosys")
+        check_room(chosen, counted(cells), "Yosys")
+        around = counted(cells.parts.get("", SynthResult(cells.family, {}))) if chosen.router else {}
+        used = {name: count - around.get(name, 0) for name, count in counted(cells).items()}
         made = common | {"used": used, "cells": cells.cells, "parts": _parts(bundle, cells), "peak_bytes": peak}
         if chosen.router is None:
             return Synthesis(**made)
@@ -104,10 +106,9 @@ def synthesize_bundle(bundle: Bundle, target: str, *, clock_mhz: float | None = 
                 break
     assert best is not None
     clock = Clock(wanted, max(tried.values()), max(tried, key=lambda one: tried[one]), tried, best.path)
-    around = cells.parts.get("", SynthResult(cells.family, {}))
-    return Synthesis(**made | {"peak_bytes": max(peak, best.peak_bytes)}, clock=clock, placed=best.placed,
-                     around=f"shift registers at all ports, so that 5 pins do: {around.luts:,} LUTs and {around.ffs:,} flip-flops, "
-                            "counted above")
+    wrapped = (f"shift registers at all ports, so that 5 pins do: {around['LUTs']:,} LUTs and {around['flip-flops']:,} flip-flops "
+               "besides")
+    return Synthesis(**made | {"peak_bytes": max(peak, best.peak_bytes)}, clock=clock, placed=best.placed, around=wrapped)
 
 
 def named(taken: Resources) -> dict[str, int]:
@@ -186,11 +187,13 @@ def _mapped(bundle: Bundle, target: Target, folder: Path, timeout_seconds: float
 
 def _parts(bundle: Bundle, cells: SynthResult) -> tuple[Part, ...]:
     """Cells of each block beside its estimate."""
+    plan = bundle.design.plan
+    blocks = [(stage.name, stage.engine.kind, stage.engine.resources) for stage in bundle.design.stages]
+    blocks.append(("control", plan.control, control_resources(plan.family, plan.control)))
     made = []
-    for stage in bundle.design.stages:
-        found = counted(cells.parts.get(stage.name, SynthResult(cells.family, {})))
-        made.append(Part(stage.name, stage.engine.kind, found["LUTs"], found["flip-flops"], found["block RAMs"], found["DSPs"],
-                         named(stage.engine.resources)))
+    for name, kind, estimated in blocks:
+        found = counted(cells.parts.get(name, SynthResult(cells.family, {})))
+        made.append(Part(name, kind, found["LUTs"], found["flip-flops"], found["block RAMs"], found["DSPs"], named(estimated)))
     return tuple(made)
 
 

@@ -63,9 +63,11 @@ def liberty() -> str:
     lines = ["library(gates) {"]
     for name, (function, _) in CELLS.items():
         pins = [f"pin({pin}) {{ direction: input; }}" for pin in sorted(set(re.findall("[A-D]", function)))]
-        lines.append(f'  cell({name}) {{ area: {area(name):g}; {" ".join(pins)} pin(Y) {{ direction: output; function: "{function}"; }} }}')
+        lines.append(f"  cell({name}) {{ area: {area(name):g}; {' '.join(pins)} "
+                     f'pin(Y) {{ direction: output; function: "{function}"; }} }}')
     lines.append(f'  cell({FLIP_FLOP}) {{ area: {area(FLIP_FLOP):g}; ff(IQ, IQN) {{ clocked_on: "C"; next_state: "D"; }} '
-                 'pin(C) { direction: input; clock: true; } pin(D) { direction: input; } pin(Q) { direction: output; function: "IQ"; } }')
+                 "pin(C) { direction: input; clock: true; } pin(D) { direction: input; } "
+                 'pin(Q) { direction: output; function: "IQ"; } }')
     return "\n".join([*lines, "}"]) + "\n"
 
 
@@ -100,5 +102,5 @@ def gates(folder: Path, top: str, files: Sequence[str], timeout_seconds: float, 
     if strange := [name for name in counts if name not in CELLS and name != FLIP_FLOP]:
         raise ToolError(f"Yosys left cells of the type '{strange[0]}', which the generic library lacks; please report this design")
     used = {"gates": sum(counts.values()) - counts.get(FLIP_FLOP, 0), "flip-flops": counts.get(FLIP_FLOP, 0)}
-    return Gates(sum(area(name) * count for name, count in counts.items()), used, dict(sorted(counts.items())), tuple(sorted(macros)),
-                 done.peak_bytes)
+    whole = sum(area(name) * count for name, count in counts.items())
+    return Gates(whole, used, dict(sorted(counts.items())), tuple(sorted(macros)), done.peak_bytes)

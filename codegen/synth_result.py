@@ -38,6 +38,11 @@ class Part:
     dsps: int
     estimated: dict[str, int]
 
+    @property
+    def found(self) -> dict[str, int]:
+        """What was found, by the names of resources."""
+        return {"LUTs": self.luts, "flip-flops": self.ffs, "block RAMs": self.brams, "DSPs": self.dsps}
+
 
 @dataclass(frozen=True)
 class CriticalPath:
@@ -98,7 +103,7 @@ class Synthesis:
     target, description, top, design : str
         `design` is the bundle's hash.
     used : resource -> number
-        Of the whole, as Yosys counts.
+        Of the design, as Yosys counts.
     room : resource -> number
         That the part has; empty if no part is meant.
     estimated : resource -> number
@@ -112,7 +117,7 @@ class Synthesis:
     clock : Clock or None
         None where nothing was routed.
     around : str
-        What the design was wrapped in, and what that takes of `used`.
+        What the design was wrapped in for placing, and what that takes besides.
     gates : float or None
         Area in NAND2 equivalents, without `macros`.
     macros : tuple of (words, bits, kind)
@@ -165,7 +170,8 @@ class Synthesis:
             rows += [
                 ("clock, placed and routed", f"{clock.achieved_mhz:.1f} MHz ({clock.wanted_mhz:g} wanted: "
                                              f"{'met' if clock.met else 'NOT met'}{tried})"),
-                ("slowest path", f"{path.delay_ns:.2f} ns: {path.logic_ns:.2f} logic, {path.routing_ns:.2f} routing, {path.cells} cells"),
+                ("slowest path", f"{path.delay_ns:.2f} ns: {path.logic_ns:.2f} logic, {path.routing_ns:.2f} routing, "
+                                 f"{path.cells} cells"),
                 ("it begins at", path.begin), ("and ends at", path.end)]
         if self.gates is not None:
             rows.append(("area", f"{self.gates:,.0f} NAND2 equivalents{', without the memories below' if self.macros else ''}"))

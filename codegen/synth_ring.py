@@ -35,7 +35,7 @@ def ports_of(verilog: str, top: str) -> list[Port]:
     names = {port.name for port in ports}
     rest = {port.direction for port in ports if port.name not in (CLOCK, RESET)}
     if not {CLOCK, RESET} <= names or rest != {"input", "output"}:
-        raise ToolError(f"the module '{top}' has no {CLOCK}, {RESET}, inputs and outputs that could be wired; build the bundle again")
+        raise ToolError(f"the module '{top}' lacks {CLOCK}, {RESET}, inputs or outputs that could be wired; build the bundle again")
     return ports
 
 

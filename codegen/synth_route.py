@@ -26,7 +26,8 @@ ADVICE = {
 }
 _UTILISATION = re.compile(r"Info:\s+(\w+):\s+(\d+)/\s*(\d+)\s+\d+%")
 _STEPS = (("Packing", "packing"), ("initial analytic placement", "placing"), ("main analytical placer", "placing"),
-          ("simulated annealing", "refining the placement"), ("Routing globals", "routing globals"), ("Setting up routing", "routing"),
+          ("simulated annealing", "refining the placement"), ("Routing globals", "routing globals"),
+          ("Setting up routing", "routing"),
           ("Max frequency", "timing"))
 
 
@@ -58,8 +59,8 @@ def check_room(target: Target, used: dict[str, int], counted_by: str) -> None:
                   and all(one.room[key] >= used.get(key, 0) for key in one.room)]
         if larger:
             advice.append(f"choose the target {min(larger, key=lambda one: one.room['LUTs']).name}")
-        raise ToolError(f"the design does not fit {target.name}: {counted_by} needs {used[name]:,} {name}, {used[name] - most:,} more "
-                        f"than the {most:,} there are; {', or '.join(advice) or ADVICE['LUTs']}")
+        raise ToolError(f"the design does not fit {target.name}: {counted_by} needs {used[name]:,} {name}, "
+                        f"{used[name] - most:,} more than the {most:,} there are; {', or '.join(advice) or ADVICE['LUTs']}")
 
 
 def route(target: Target, folder: Path, clock_mhz: float, seed: int, timeout_seconds: float,

@@ -50,8 +50,9 @@ class Target:
 
 def _amd(device: Device) -> Target:
     ultra = device.name.startswith("xczu")
-    return Target(device.name, f"AMD {device.name}, {'UltraScale+' if ultra else '7 series'}", "xcup" if ultra else "xilinx", None, (),
-                  "", _room(device.luts, 2 * device.luts, device.brams, device.dsps))
+    family, series = ("xcup", "UltraScale+") if ultra else ("xilinx", "7 series")
+    return Target(device.name, f"AMD {device.name}, {series}", family, None, (), "",
+                  _room(device.luts, 2 * device.luts, device.brams, device.dsps))
 
 
 def _ecp5(device: Device) -> Target:

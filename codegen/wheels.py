@@ -99,9 +99,10 @@ def run_wheel(tool: Wheel, arguments: Sequence[str], folder: Path, timeout_secon
     ToolError
         If the tool is missing or takes too long. That it fails is for the caller to see.
     """
-    command = [sys.executable, "-c", f"import sys, {tool.module} as tool; sys.exit(tool.{tool.function}(sys.argv[1:]))", *arguments]
+    program = f"import sys, {tool.module} as tool; sys.exit(tool.{tool.function}(sys.argv[1:]))"
     lines: list[str] = []
-    with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace") as process:
+    with subprocess.Popen([sys.executable, "-c", program, *arguments], cwd=folder, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, text=True, errors="replace") as process:
         late = threading.Event()
 
         def stop() -> None:

@@ -11,7 +11,7 @@ from typing import Final
 import torch
 
 import bitwright
-from examples import digits_cnn, lenet, lenet300, tfc
+from examples import lenet, lenet300, tfc
 from examples.digits import as_input
 from hwsim.autoplan import auto_plan
 from hwsim.design import Design, make_design
