@@ -179,9 +179,6 @@ def flow_of(engine: Engine, n: int) -> Flow:
     schedule = engine.schedule
     if isinstance(schedule, Buffer):
         makes = tuple(int((schedule.available == k + 1).sum()) for k in range(schedule.words_in))
-        early = int((schedule.available == 0).sum())
-        if early:  # they wait for the first word of their frame all the same
-            makes = (makes[0] + early, *makes[1:])
         # Buffers hold a round more than they give.
         return Flow(0, makes, 2 * schedule.words_out + schedule.latency_cycles, schedule.latency_cycles + 1)
     assert isinstance(schedule, Schedule)
