@@ -142,7 +142,8 @@ class StreamHarness:
                 lines.append(f"wire [{out.type.bits - 1}:0] code_{k}_{lane} = {code(f'y_{k}_{lane}', out.type)};")
             given.append("{" + ", ".join(f"code_{k}_{lane}" for lane in reversed(range(out.lanes))) + "}")
         return {
-            "moves": " || ".join(f"{name}_moves" for name in names), "at_start": " && ".join(f"{name}_at == 0" for name in names),
+            # The first input's first word begins a round: other inputs wait for it, or come with it.
+            "moves": f"{names[0]}_moves", "at_start": " && ".join(f"{name}_at == 0" for name in names),
             "words": [{"name": f"{name}_word{place}", "port": name, "place": place, "bits": word.bits}
                       for name, word, count in zip(names, words, counts, strict=True) for place in range(count)],
             "lines": lines, "expected": given, "count": len(given), "k_bits": max(1, (len(given) - 1).bit_length()),
