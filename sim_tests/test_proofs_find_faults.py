@@ -121,3 +121,4 @@ def test_the_command_reports_what_fails(monkeypatch: pytest.MonkeyPatch, tmp_pat
     assert (tmp_path / "width_broken_stream_rules.vcd").stat().st_size > 0
     assert CliRunner().invoke(app, ["--only", "nothing"]).exit_code == 0
     assert CliRunner().invoke(app, ["--only", "no such proof"]).exit_code == 2
+    assert CliRunner().invoke(app, ["--only", "("]).exit_code == 2
