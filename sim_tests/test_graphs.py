@@ -334,5 +334,5 @@ def test_equal_blocks_are_one_module(tmp_path: Path) -> None:
         v = n.node(MaxPool2d((3, 3), (1, 1), (1, 1), (1, 1, 1, 1)), v)
     graph = n.done(v)
     bundle, _ = co_verify(graph, auto_plan(graph), tmp_path)
-    assert sorted(path.name for path in (bundle.path / "rtl").glob("twice_*.v")) == ["twice_l0_lines.v", "twice_l0_pool.v"]
+    assert sorted(path.name for path in (bundle.path / "rtl").glob("twice_*.v")) == ["twice_control.v", "twice_l0_lines.v", "twice_l0_pool.v"]
     assert (bundle.path / "rtl" / "twice.v").read_text().count("twice_l0_lines ") == 2
