@@ -143,7 +143,7 @@ def cases() -> list[Case]:
     clipped = specs.elementwise(2, lambda x, c: f"({x} > 3 ? 3 : {x} < -3 ? -3 : {x})")
     scaled = specs.elementwise(4, lambda x, c: f"({x} * ({_SCALE[c]}) + ({_OFFSET[c]}))")
     return [
-        _fifo(2, 1, quick=True), _fifo(3, 4), _fifo(4, 8), _fifo(5, 2), _fifo(8, 4), _fifo(16, 8, cycles=40),
+        _fifo(2, 1, quick=True), _fifo(3, 4), _fifo(4, 8), _fifo(5, 2), _fifo(8, 4), _fifo(16, 1),
         Case("fork to 2, 4 bits", Fork(1, U4, 2), quick=True),
         Case("fork to 3, 4 bits", Fork(1, U4, 3)),
         Case("width 1 to 3, 4 bits", Width(1, 3, U4), {}, specs.regrouped(3), quick=True),
