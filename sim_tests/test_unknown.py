@@ -10,6 +10,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -46,12 +47,20 @@ DESIGNS: dict[str, Callable[[], tuple[Graph, Plan]]] = {
     "dense": every_block, "residual": lambda: whole(residual()), "shuffle": lambda: whole(shuffle()), "sparse": sparse, "unrolled": unrolled}
 
 
-def simulated(folder: Path, patterns: list[str], change: Callable[[str], str] = lambda text: text) -> dict[str, dict[str, Any]]:
-    """Each stall pattern in a simulation of its own, behind a single cycle of reset; `change` is made to the top."""
+#: Changes to a bundle's bench.  The step of the clock from X to 0 counts as a falling edge, and one of those is all that `reset`
+#: waits for: without the rising edge before it the harness would see no reset, and never end.
+ONE_CYCLE = {"    await reset(dut, 3)\n": "    dut.aresetn.value = 0\n    await RisingEdge(dut.aclk)\n    await reset(dut, 1)\n",
+             "@cocotb.test()\n": '@cocotb.test(timeout_time=100, timeout_unit="us")\n'}
+
+
+def simulated(folder: Path, patterns: list[str]) -> dict[str, dict[str, Any]]:
+    """Each stall pattern in a simulation of its own, behind a single cycle of reset."""
     bench = folder / "tb" / "bench.py"
     text = bench.read_text()
-    assert "await reset(dut, 3)" in text
-    bench.write_text(text.replace("await reset(dut, 3)", "await reset(dut, 1)"))
+    for before, after in ONE_CYCLE.items():
+        assert text.count(before) == 1
+        text = text.replace(before, after)
+    bench.write_text(text)
     vectors = json.loads((folder / "tb" / "vectors.json").read_text())
     found = {}
     for pattern in patterns:
@@ -59,43 +68,54 @@ def simulated(folder: Path, patterns: list[str], change: Callable[[str], str] = 
     return found
 
 
-def bundle(name: str, folder: Path) -> Bundle:
-    graph, plan = DESIGNS[name]()
-    shape = graph.values[graph.input.value].shape
-    kind = graph.values[graph.input.value].type
-    frames = np.random.default_rng(1).integers(0, kind.levels, (3, *shape)) * kind.step + kind.lo
-    return build(graph, plan, folder / "bundle", samples=frames)
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Bundle]:
+    """A design's bundle, built when it is first wanted."""
+
+    @cache
+    def bundle(name: str) -> Bundle:
+        graph, plan = DESIGNS[name]()
+        shape = graph.values[graph.input.value].shape
+        kind = graph.values[graph.input.value].type
+        frames = np.random.default_rng(1).integers(0, kind.levels, (3, *shape)) * kind.step + kind.lo
+        return build(graph, plan, tmp_path_factory.mktemp(name) / "bundle", samples=frames)
+
+    return bundle
 
 
 @pytest.mark.parametrize("name", DESIGNS)
-def test_one_cycle_of_reset_is_enough(name: str, tmp_path: Path) -> None:
-    made = bundle(name, tmp_path)
-    for pattern, result in simulated(made.path, ["unstalled", "stalling_both"]).items():
+def test_one_cycle_of_reset_is_enough(name: str, built: Callable[[str], Bundle], tmp_path: Path) -> None:
+    made = built(name)
+    shutil.copytree(made.path, tmp_path / "copy")
+    for pattern, result in simulated(tmp_path / "copy", ["unstalled", "stalling_both"]).items():
         assert {fault: result[fault] for fault in FAULTS} == dict.fromkeys(FAULTS, 0), (pattern, result["first_difference"])
         assert result["beats"] == 3 * made.design.words_out
 
 
-def edited(path: Path, change: Callable[[str], str]) -> None:
+def edited(made: Bundle, folder: Path, file: str, change: Callable[[str], str]) -> Path:
+    """A copy of a bundle with a change in one file of its RTL."""
+    shutil.copytree(made.path, folder / "copy")
+    path = folder / "copy" / "rtl" / file
     before = path.read_text()
     after = change(before)
     assert after != before
     path.write_text(after)
+    return folder / "copy"
 
 
-def test_a_valid_that_is_not_reset_is_found(tmp_path: Path) -> None:
+def test_a_valid_that_is_not_reset_is_found(built: Callable[[str], Bundle], tmp_path: Path) -> None:
     """Of the last block, so that nothing behind it hides it."""
-    made = bundle("dense", tmp_path)
-    last = made.design.stages[-1].name
-    edited(made.path / "rtl" / f"{made.top}_{last}.v" if (made.path / "rtl" / f"{made.top}_{last}.v").exists()
-           else next((made.path / "rtl").glob("bw_fifo_*.v")), lambda text: re.sub(r"\bif \(rst\)", "if (1'b0)", text))
-    (result,) = simulated(made.path, ["unstalled"]).values()
+    made = built("dense")
+    instance = re.search(rf"^    (\w+) {made.design.stages[-1].name} \($", (made.path / "rtl" / f"{made.top}.v").read_text(), re.MULTILINE)
+    assert instance
+    (result,) = simulated(edited(made, tmp_path, f"{instance[1]}.v", lambda text: re.sub(r"\bif \(rst\)", "if (1'b0)", text)), ["unstalled"]).values()
     assert result["differing_bits"] > 0
     assert "is unknown in cycle 0" in result["first_difference"]
 
 
-def test_a_payload_bit_that_is_unknown_is_found(tmp_path: Path) -> None:
-    made = bundle("unrolled", tmp_path)
-    edited(made.path / "rtl" / f"{made.top}.v", lambda text: re.sub(r"(assign m_axis_tdata = )(.*);", r"\1(\2) ^ 1'bx;", text, count=1))
-    (result,) = simulated(made.path, ["unstalled"]).values()
+def test_a_payload_bit_that_is_unknown_is_found(built: Callable[[str], Bundle], tmp_path: Path) -> None:
+    made = built("unrolled")
+    folder = edited(made, tmp_path, f"{made.top}.v", lambda text: re.sub(r"(assign m_axis_tdata = )(.*);", r"\1(\2) ^ 1'bx;", text, count=1))
+    (result,) = simulated(folder, ["unstalled"]).values()
     assert result["differing_bits"] >= result["beats"]
     assert result["differing_cycles"] == 0
