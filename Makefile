@@ -5,7 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: help env demo train-demo test lint bench mutants clean
+.PHONY: help env demo train-demo test lint prove bench mutants clean
 
 help: ## this list
 	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -26,6 +26,9 @@ train-demo: $(READY) ## train the demo's network again
 
 test: $(READY) ## all tests (pure Python, then co-verification)
 	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+prove: $(READY) ## proofs of the generated hardware, by solvers; `make prove ARGS="--only fifo --jobs 2"`
+	$(BIN)/python -m sim_tests.proofs $(ARGS)
 
 lint: $(READY) ## style, types, import directions
 	$(BIN)/ruff check .

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 
@@ -25,6 +26,9 @@ app.command("show")(files.show_)
 def main() -> None:
     """Entry point of the command ``bitwright``."""
     stop_on_terminate()
+    for stream in (sys.stdout, sys.stderr):  # a name may have letters that the terminal has not, or be no Unicode
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
     except BrokenPipeError:  # the reader of our output has gone

@@ -144,12 +144,13 @@ def _hash(graph: Graph, plan: Plan) -> str:
 def _contents(design: Design, rtl: Rtl, digest: str, samples: NDArray[np.int64]) -> dict[str, bytes]:
     """Every file of the bundle but the manifest: relative path -> bytes."""
     vectors = make_vectors(design, rtl.s_axis, rtl.m_axis, samples, [port.hexadecimal for port in rtl.weights])
-    by_hand = {f"{rtl.top}.v", f"{rtl.top}_control.v", "bw_axi_lite.v", "bw_rom.v", "bw_ram.v", "bw_ram_async.v", "bw_add.v"}
+    by_hand = {f"{rtl.top}.v", f"{rtl.top}_control.v", "bw_axi_lite.v", "bw_rom.v", "bw_ram.v", "bw_ram_async.v",
+               "bw_table.v", "bw_add.v"}
     generated = [name for name in rtl.verilog if name not in by_hand]
     report = simulate_report(design, history=True)
     text = rtl.files | controls.files(rtl.control, rtl.header) | {
         f"{rtl.top}.f": "".join(f"rtl/{name}\n" for name in rtl.verilog),
-        "lint.vlt": render("lint.vlt.j2", generated=generated, interrupt=f"{rtl.top}.v" if rtl.control else ""),
+        "lint.vlt": render("lint.vlt.j2", files=rtl.verilog, generated=generated, interrupt=f"{rtl.top}.v" if rtl.control else ""),
         f"tb/{rtl.top}_harness.v": render("harness.v.j2", top=rtl.top, s=rtl.s_axis, m=rtl.m_axis, s_name="s_axis", m_name="m_axis",
                                              weights=rtl.weights, commands=None, settle=WEIGHTS_SETTLE_CYCLES, control=rtl.control),
         "tb/bench.py": render("bench.py.j2", top=rtl.top, out_bits=rtl.m_axis.data_bits),

@@ -9,7 +9,7 @@ from typing import Any
 import hwsim
 
 from .axi import AxiPort
-from .registers import ACCESS, ADDRESS_BITS, ID, MAP_VERSION, Facts, Register, register_map
+from .registers import ACCESS, ADDRESS_BITS, ID, MAP_VERSION, Facts, LoadedMemory, Register, register_map
 from .templates import render
 
 #: Signals of AXI4-Lite behind their prefix.
@@ -29,12 +29,34 @@ class Control:
     registers : tuple of Register
     beats_in : int
         Input beats of a frame.
+    memories : tuple of LoadedMemory
+        That software can write; a memory's number is its place.
     """
 
     top: str
     design_hash: str
     registers: tuple[Register, ...]
     beats_in: int
+    memories: tuple[LoadedMemory, ...] = ()
+
+    @property
+    def load_bits(self) -> int:
+        """Of the word that is put together for the memories, in whole parts."""
+        return 32 * max((one.parts for one in self.memories), default=0)
+
+    @property
+    def load_address_bits(self) -> int:
+        """Of its address."""
+        return max((one.address_bits for one in self.memories), default=0)
+
+    @property
+    def unused_load_bits(self) -> int:
+        """Most significant bits of that word that no memory has."""
+        return self.load_bits - max((one.bits for one in self.memories), default=0)
+
+    def memories_of(self, stage: str) -> list[dict[str, Any]]:
+        """Those of a block, with their numbers."""
+        return [{"what": one.what, "number": number} for number, one in enumerate(self.memories) if one.stage == stage]
 
     def register(self, name: str) -> Register:
         """The register of a name."""
@@ -47,11 +69,12 @@ class Control:
         return {name: text for name, text in ACCESS.items() if name in used}
 
 
-def make_control(top: str, design_hash: str, s_axis: AxiPort, m_axis: AxiPort) -> Control:
-    """The shell for a design's ports."""
+def make_control(top: str, design_hash: str, s_axis: AxiPort, m_axis: AxiPort,
+                 memories: tuple[LoadedMemory, ...] = ()) -> Control:
+    """The shell for a design's ports, and for those of its memories that software can write."""
     major, minor, patch = (int(part) for part in hwsim.__version__.split(".")[:3])
-    facts = Facts((major, minor, patch), design_hash, s_axis.beats, m_axis.beats, s_axis.data_bytes, m_axis.data_bytes)
-    return Control(top, design_hash, register_map(facts), s_axis.beats)
+    facts = Facts((major, minor, patch), design_hash, s_axis.beats, m_axis.beats, s_axis.data_bytes, m_axis.data_bytes, memories)
+    return Control(top, design_hash, register_map(facts), s_axis.beats, memories)
 
 
 def verilog(control: Control, header: str) -> dict[str, str]:
@@ -62,7 +85,9 @@ def verilog(control: Control, header: str) -> dict[str, str]:
             "control.v.j2", top=control.top, header=header, registers=control.registers, address_bits=ADDRESS_BITS, bus=BUS,
             pulses=[field for _, field in fields if field.access == "pulse"], kept=_kept(control.registers),
             events=sum(field.access == "w1c" for _, field in fields), beats_in=control.beats_in,
-            beat_bits=max(1, (control.beats_in - 1).bit_length()),
+            beat_bits=max(1, (control.beats_in - 1).bit_length()), control=control,
+            select_bits=max(1, (len(control.memories) - 1).bit_length()),
+            part_bits=max(1, (control.load_bits // 32 - 1).bit_length()),
             reads=[{"name": register.name.upper(), "value": _read(register)} for register in control.registers]),
         "bw_axi_lite.v": render("bw_axi_lite.v.j2", header=header),
     }
@@ -87,7 +112,7 @@ def _kept(registers: Sequence[Register]) -> list[_Kept]:
     """What ``rw`` fields are kept in: one Verilog register each, from the bus's least significant bit on."""
     found = []
     for register in registers:
-        fields = [field for field in register.fields if field.access == "rw"]
+        fields = [field for field in register.fields if field.access == "rw" and not field.is_volatile]
         if fields:
             (name,) = {field.signal.partition("[")[0] for field in fields}
             found.append(_Kept(name, register.name, max(field.at + field.bits for field in fields), register.reset(AUTO_START=1)))
@@ -128,6 +153,7 @@ def files(control: Control | None, header: str) -> dict[str, str]:
               for register in control.registers for field in register.fields}
     events = [(field.name, field.mask) for field in control.register("interrupt_status").fields]
     known: dict[str, Any] = {"id": ID, "map_version": MAP_VERSION, "design_hash": control.design_hash, "events": events}
+    view["memories"] = control.memories
     return {
         f"{top}.rdl": render("registers.rdl.j2", **view, name=rdl_name(top), properties=_RDL, resets=resets,
                              header=commented(header, "// ")),

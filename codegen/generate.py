@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from amaranth.lib import wiring
 
@@ -51,7 +52,7 @@ from .control import Control
 from .errors import CodegenError
 from .naming import top_identifier
 from .platform import VerilogPlatform
-from .registers import ADDRESS_BITS
+from .registers import ADDRESS_BITS, LoadedMemory
 from .templates import render
 from .verilog import convert
 
@@ -152,8 +153,11 @@ def generate(design: Design, design_hash: str) -> Rtl:
     header = _header(design, design_hash)
     verilog = module_files(texts, platform, header, lambda name: _describe(design, modules, name))
     s_axis, m_axis = AxiPort(design.word_in, design.words_in), AxiPort(design.word_out, design.words_out)
-    control = controls.make_control(top, design_hash, s_axis, m_axis) if design.plan.control == "axi-lite" else None
-    if control:
+    control = None
+    if design.plan.control == "axi-lite":
+        loaded = tuple(LoadedMemory(stage.name, image.name, len(image.words), image.bits) for stage in design.stages
+                       if isinstance(stage.engine, Mvu) and stage.engine.reloadable for image in blocks[modules[stage.name]].images)
+        control = controls.make_control(top, design_hash, s_axis, m_axis, loaded)
         verilog |= controls.verilog(control, controls.commented(header, "// "))
     names = [file.removesuffix(".v").lower() for file in [*verilog, f"{top}.v"]]
     if len(set(names)) != len(names):
@@ -182,7 +186,7 @@ def module_files(texts: Mapping[str, str], platform: VerilogPlatform, header: st
     verilog = {f"{name}.v": f"// {name} - {describe(name)}\n//\n{said}\n`default_nettype none\n\n{text}\n"
                             "`default_nettype wire\n" for name, text in texts.items()}
     verilog |= {f"{name}.v": text for name, text in platform.cells.items()}
-    for helper in ("bw_rom", "bw_ram", "bw_ram_async", "bw_add"):
+    for helper in ("bw_rom", "bw_ram", "bw_ram_async", "bw_table", "bw_add"):
         if any(f"  {helper} #(" in text for text in (*texts.values(), *platform.cells.values())):
             verilog[f"{helper}.v"] = render(f"{helper}.v.j2", header=said)
     return verilog
@@ -309,8 +313,18 @@ def _top(design: Design, top: str, header: str, modules: dict[str, str], s_axis:
         ii_cycles=ii, latency_cycles=latency, depends_on_data=design.depends_on_data, weights=weights,
         blocks=[{"module": modules[stage.name], "name": stage.name, "comment": f"{describe(stage)} (layer {stage.layer})",
                  "ports": (ports := _ports(stage)), "weights": [port for port in weights if port.stage == stage.name],
+                 **_load_ports(control, stage),
                  "indent": len(ports[0]["name"]) + len("_payload") - len("clk")}
                 for stage in design.stages])
+
+
+def _load_ports(control: Control | None, stage: Stage) -> dict[str, Any]:
+    """How a block's memories are written, if software can."""
+    if control is None or not (memories := control.memories_of(stage.name)):
+        return {"memories": []}
+    own = [one for one in control.memories if one.stage == stage.name]
+    return {"memories": memories, "load_address_bits": max(one.address_bits for one in own),
+            "load_bits": max(one.bits for one in own)}
 
 
 def _ports(stage: Stage) -> list[dict[str, str]]:

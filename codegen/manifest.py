@@ -121,11 +121,11 @@ def check_stamps(path: Path, kind: str, design: str, files: Mapping[str, bytes],
     for name, data in files.items():
         if name.endswith((".intir", ".mem")):
             continue
-        hashes = [match.decode() for match in _STAMP.findall(data)]
-        other = next((one for one in hashes if one != design), "none" if name in always and not hashes else None)
-        if other:
-            raise BundleError(f"{kind} '{path}' is mixed: '{name}' is of design {other}, but {MANIFEST} is of design {design}; "
-                              f"build the {kind} again")
+        stated = [match.decode() for match in _STAMP.findall(data)]
+        if (name in always and not stated) or any(one != design for one in stated):
+            says = f"is of design {next(one for one in stated if one != design)}" if stated else "states no design"
+            raise BundleError(f"{kind} '{path}' is mixed: '{name}' {says}, but {MANIFEST} is of design {design}; build the {kind} "
+                              "again")
 
 
 def _meanwhile(path: Path, manifest: Mapping[str, Any]) -> str:

@@ -27,6 +27,17 @@ with within wor xnor xor
 """
 #: Verilog-2005 and SystemVerilog words that no module or signal may be called.
 KEYWORDS = frozenset(_WORDS.split())
+_VHDL_WORDS = """
+abs access after alias all architecture array attribute block body buffer bus component configuration constant disconnect downto
+elsif entity exit file generic group guarded impure in inertial is label library linkage literal loop map mod new next null of
+on open others out postponed procedure process range record register reject rem report rol ror select severity shared signal sla
+sll sra srl subtype then to transport unaffected units until variable when
+"""
+#: What Windows takes for devices, whatever their suffix.
+_DEVICES = "con prn aux nul " + " ".join(f"{port}{n}" for port in ("com", "lpt") for n in range(10))
+#: What a top, and the files that are named after it, may not be called: a VHDL design cannot instantiate an ``entity``, a file
+#: ``aux.v`` cannot be copied to Windows.
+FOREIGN = frozenset(f"{_VHDL_WORDS} {_DEVICES}".split())
 
 
 def identifier(text: str) -> str:
@@ -54,4 +65,4 @@ def top_identifier(text: str) -> str:
     ('TFC', 'net_rst')
     """
     name = identifier(text)
-    return f"net_{name}"[:MAX_LENGTH] if RESERVED.fullmatch(name) else name
+    return f"net_{name}"[:MAX_LENGTH] if RESERVED.fullmatch(name) or name.lower() in FOREIGN else name

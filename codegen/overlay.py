@@ -141,15 +141,16 @@ def build(gemm: Gemm, path: str | Path, *, overwrite: bool = False) -> Path:
         at += bits
     text = rtl.files | {
         f"{rtl.top}.f": "".join(f"rtl/{name}\n" for name in rtl.verilog),
-        "lint.vlt": render("lint.vlt.j2", generated=rtl.generated, interrupt=""),
+        "lint.vlt": render("lint.vlt.j2", files=rtl.verilog, generated=rtl.generated, interrupt=""),
         f"tb/{rtl.top}_harness.v": render("harness.v.j2", top=rtl.top, s=rtl.s_axis, m=rtl.m_axis, s_name="s_axis_tiles",
                                              m_name="m_axis_sums", weights=(), commands=rtl.commands, control=None),
         "tb/bench.py": render("bench.py.j2", top=rtl.top, out_bits=rtl.m_axis.data_bits),
         "tb/run.py": render("run.py.j2", top=rtl.top),
         "tb/Makefile": render("bench_makefile.j2", top=rtl.top),
         "tb/vectors.json": json.dumps({"design": digest} | make_vectors(*random_products(gemm, BENCH_PRODUCTS)), indent=1) + "\n",
-        "INTERFACE.md": render("gemm_interface.md.j2", top=rtl.top, gemm=gemm, s=rtl.s_axis, m=rtl.m_axis, commands=rtl.commands,
-                               fields=fields, meanings=FIELDS, x_meaning=_meaning(gemm.x_word, "row", gemm.lanes),
+        "INTERFACE.md": render("gemm_interface.md.j2", top=rtl.top, digest=digest, gemm=gemm, s=rtl.s_axis, m=rtl.m_axis,
+                               commands=rtl.commands, fields=fields, meanings=FIELDS,
+                               x_meaning=_meaning(gemm.x_word, "row", gemm.lanes),
                                w_meaning=_meaning(gemm.w_word, "column", gemm.lanes)),
     }
     data = {name: body.encode() for name, body in text.items()}

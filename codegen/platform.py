@@ -61,7 +61,7 @@ class VerilogPlatform:
         return Instance(name, **clock, **{f"{'i' if flows[port] is In else 'o'}_{port}": value for port, value in ports.items()})
 
     def get_memory(self, mem: memory.Memory) -> Elaboratable:
-        """Amaranth's hook: an instance of ``bw_rom`` (contents from a file) or ``bw_ram``."""
+        """Amaranth's hook: an instance of ``bw_rom`` (contents from a file), ``bw_ram``, or ``bw_table`` (both)."""
         return _MemoryInstance(self, mem)
 
 
@@ -90,6 +90,10 @@ class _MemoryInstance(Elaboratable):
         (write,) = mem.write_ports
         ram = "bw_ram" if read.domain == "sync" else "bw_ram_async"
         enable = {"i_ren": read.en} if ram == "bw_ram" else {}
+        if "init_file" in mem.attrs:
+            stem, ram = str(mem.attrs["init_file"]), "bw_table"
+            self.platform.memories[stem] = (width, [int(word) for word in mem.init])
+            enable["p_INIT_FILE"] = f"mem/{stem}.mem"
         if "ram_style" in mem.attrs:
             enable["p_STYLE"] = mem.attrs["ram_style"]
         m.submodules.ram = Instance(ram, i_wen=write.en, i_waddr=write.addr if len(write.addr) else Const(0, 1),

@@ -90,6 +90,39 @@ class Register:
 
 
 @dataclass(frozen=True)
+class LoadedMemory:
+    """A memory of a block that software can write.
+
+    Parameters
+    ----------
+    stage, what : str
+        The block, and which of its memories.
+    depth, bits : int
+        Words, and bits of a word.
+    """
+
+    stage: str
+    what: str
+    depth: int
+    bits: int
+
+    @property
+    def name(self) -> str:
+        """As drivers know it, and its file behind the top's name."""
+        return f"{self.stage}_{self.what}"
+
+    @property
+    def parts(self) -> int:
+        """Parts of 32 bits in which a word comes."""
+        return -(-self.bits // 32)
+
+    @property
+    def address_bits(self) -> int:
+        """Of the port by which its block is written, as far as it counts."""
+        return max(1, (self.depth - 1).bit_length())
+
+
+@dataclass(frozen=True)
 class Facts:
     """What the registers of a design say about it.
 
@@ -103,6 +136,8 @@ class Facts:
         Of a frame.
     bytes_in, bytes_out : int
         Of TDATA.
+    memories : tuple of LoadedMemory
+        That software can write.
     """
 
     version: tuple[int, int, int]
@@ -111,6 +146,7 @@ class Facts:
     beats_out: int
     bytes_in: int
     bytes_out: int
+    memories: tuple[LoadedMemory, ...] = ()
 
 
 def register_map(facts: Facts) -> tuple[Register, ...]:
@@ -162,6 +198,19 @@ def register_map(facts: Facts) -> tuple[Register, ...]:
             Field("input", 0, 16, "ro", "Bytes of s_axis_tdata", f"16'd{facts.bytes_in}", facts.bytes_in),
             Field("output", 16, 16, "ro", "Bytes of m_axis_tdata", f"16'd{facts.bytes_out}", facts.bytes_out))),
     ]
+    if facts.memories:
+        select, address = ((number - 1).bit_length() or 1 for number in
+                           (len(facts.memories), max(one.depth for one in facts.memories)))
+        listed += [
+            ("memory_select", "Which memory is written", (
+                Field("memory", 0, select, "rw", "Its number; INTERFACE.md lists them", "memory_select"),)),
+            ("memory_address", "Where", (
+                Field("word", 0, address, "rw", "The word that is written next; it moves on behind each word", "memory_address",
+                      is_volatile=True),)),
+            ("memory_data", "What", (
+                Field("part", 0, 32, "wo", "32 bits of a word, least significant first; the last part writes the word. Writing "
+                      "memory_select or memory_address begins a word. Refused with SLVERR while busy", ""),)),
+        ]
     return tuple(Register(name, n * REGISTER_BYTES, text, fields) for n, (name, text, fields) in enumerate(listed))
 
 

@@ -122,6 +122,11 @@ class Design:
         return last
 
     @property
+    def bare(self) -> Design:
+        """The same without its control shell: what computes, to be compared with others."""
+        return replace(self, plan=replace(self.plan, control="none"))
+
+    @property
     def resources(self) -> dict[str, Resources]:
         """What each layer takes of a device, with the queues and converters beside it, estimated; "" is the input's and the
         control shell's."""
@@ -250,6 +255,9 @@ def check_layers(plan: Plan, found: list[Layer]) -> None:
         if entry is None:
             raise PlanError(f"the plan lacks the layer '{layer.name}'; add [layers.\"{layer.name}\"] with its engine and folding")
         layer.check(entry)
+        if entry.reloadable and plan.control == "none":
+            raise PlanError(f"layer '{layer.name}': reloadable = true, but the plan says control = \"none\", and weights come "
+                            "through the control shell; remove one of the two")
 
 
 @dataclass

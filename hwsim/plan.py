@@ -34,8 +34,10 @@ CHOICES = {"order": ORDERS, "weight_memory": STYLES, "window_memory": STYLES, "m
 #: Keys of a sparse engine that are numbers, and their bounds; see `engines.eie`.
 NUMBERS = {"queue_depth": (2, 1024), "index_bits": (1, 8), "code_bits": (1, 8), "read_entries": (1, 256),
            "entries": (1, 2**20)}
+#: Keys of a layer that are true or false.
+SWITCHES = ("reloadable",)
 #: Every key that chooses between realisations.
-OPTIONS = (*CHOICES, "through", *NUMBERS)
+OPTIONS = (*CHOICES, "through", *NUMBERS, *SWITCHES)
 
 
 class PlanError(BitwrightError):
@@ -67,6 +69,8 @@ class LayerPlan:
         For `eie`: the node with which the layer ends, a MatMul; by default its first.
     queue_depth, index_bits, code_bits, read_entries, entries : int or None
         For `eie`, where `pe` is its PEs and `simd` the elements that it scans and drains at a time; see `engines.eie`.
+    reloadable : bool or None
+        For `mvu` and `vvu`: weights and thresholds can be written while the hardware runs; see docs/blocks/control.md.
     """
 
     engine: str
@@ -84,6 +88,7 @@ class LayerPlan:
     code_bits: int | None = None
     read_entries: int | None = None
     entries: int | None = None
+    reloadable: bool | None = None
 
     @property
     def folding(self) -> str:
@@ -91,7 +96,7 @@ class LayerPlan:
         return f"pe = {self.pe}" + (f", simd = {self.simd}" if self.simd else "")
 
     @property
-    def options(self) -> dict[str, str | int]:
+    def options(self) -> dict[str, str | int | bool]:
         """What chooses between realisations, where it is given."""
         return {key: value for key in OPTIONS if (value := getattr(self, key)) is not None}
 
@@ -150,6 +155,7 @@ def dumps(plan: Plan) -> str:
         "# weight_memory, window_memory: \"distributed\" (LUTs) or \"block\" (block RAM); left out, synthesis decides.",
         "# multiplier: \"logic\" (LUTs) or \"dsp\"; left out, LUTs where both operands together have up to 8 bits, else DSPs.",
         "# pe and simd both the greatest: the weights are built into logic; order, weight_memory and multiplier mean nothing then.",
+        "# reloadable = true: weights and thresholds can be written while the hardware runs.",
         "# control = \"none\", of the whole: no registers behind AXI4-Lite; see docs/blocks/control.md.",
         "# engine = \"eie\", pe PEs: pruned products from this one through another on one sparse engine; see docs/blocks/eie.md.",
         "",
@@ -166,7 +172,7 @@ def dumps(plan: Plan) -> str:
         lines += ["", f"[layers.{_quoted(name)}]", f"engine = {_quoted(layer.engine)}", f"pe = {layer.pe}"]
         if layer.simd is not None:
             lines.append(f"simd = {layer.simd}")
-        lines += [f"{key} = {_quoted(value) if isinstance(value, str) else value}" for key, value in layer.options.items()]
+        lines += [f"{key} = {_value(value)}" for key, value in layer.options.items()]
         if layer.fifo_depth is not None:
             lines.append(f"fifo_depth = {_depths(layer.fifo_depth)}")
     return "\n".join(lines) + "\n"
@@ -239,13 +245,21 @@ def save(plan: Plan, path: str | Path) -> None:
 
 def _layer(table: dict[str, Any], where: str) -> LayerPlan:
     _known(table, {"engine", "pe", "simd", "fifo_depth", *OPTIONS}, where)
+    for key in SWITCHES:
+        if not isinstance(table.get(key, False), bool):
+            raise PlanError(f"{where}: {key} is {table[key]!r}; write true or false")
     for key, words in CHOICES.items():
         if table.get(key) not in (None, *words):
             raise PlanError(f"{where}: {key} is {table[key]!r}; choose one of {', '.join(words)}")
     return LayerPlan(_text(table, "engine", where), _count(table, "pe", where, 1), _count(table, "simd", where, 1, needed=False),
                      fifo_depth=_fifo_depth(table, "fifo_depth", where), **{key: table.get(key) for key in CHOICES},
                      through=_text(table, "through", where) if "through" in table else None,
-                     **{key: _count(table, key, where, *bounds, needed=False) for key, bounds in NUMBERS.items()})
+                     **{key: _count(table, key, where, *bounds, needed=False) for key, bounds in NUMBERS.items()},
+                     **{key: table.get(key) for key in SWITCHES})
+
+
+def _value(value: str | int | bool) -> str:
+    return _quoted(value) if isinstance(value, str) else str(value).lower()
 
 
 def _depths(depths: tuple[int, ...]) -> str:

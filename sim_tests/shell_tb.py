@@ -69,6 +69,10 @@ class CDevice:
     def wait(self):
         return self.__getattr__("wait")(10_000)
 
+    def load_memory_parts(self, number, parts):
+        function = getattr(self._library, f"{self._top}_load_memory")
+        return function(ctypes.byref(self._device), ctypes.c_uint32(number), (ctypes.c_uint32 * len(parts))(*parts), ctypes.c_uint32(len(parts)))
+
 
 class TB:
     """One copy of the design: its registers, its streams, and what was seen at them."""

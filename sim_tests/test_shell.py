@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from codegen.axi import AxiPort
 from codegen.bundle import Bundle, build
 from codegen.cosim import _object_cache
 from codegen.generate import generate
@@ -66,29 +67,29 @@ def described(bundle: Bundle) -> list[dict[str, Any]]:
                            "reset": {"manual": one.reset(AUTO_START=0), "eager": one.reset(AUTO_START=1)}} for one in control.registers]
 
 
-@pytest.fixture(scope="module", params=["verilator", "icarus"])
-def outcome(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> tuple[dict[str, str | None], dict[str, Any]]:
-    """(test -> what failed, or None; run -> what was seen): the bundle's own runner, with another harness and bench."""
-    if request.param == "icarus" and shutil.which("iverilog") is None:
+def simulate(bundle: Bundle, bench: Path, folder: Path, simulator: str, **more: Any) -> tuple[dict[str, str | None], dict[str, Any]]:
+    """(test -> what failed, or None; what was kept): the bundle's own runner, with another harness and bench."""
+    if simulator == "icarus" and shutil.which("iverilog") is None:
         pytest.skip("Icarus Verilog (iverilog) is not installed")
-    folder = tmp_path_factory.mktemp(request.param)
     copy = Path(shutil.copytree(bundle.path, folder / "bundle"))
     top, design = bundle.top, bundle.design
     text = (copy / "rtl" / f"{top}.v").read_text()
     (copy / "tb" / f"{top}_harness.v").write_text(harness(top, text))
-    with (copy / "lint.vlt").open("a") as waivers:  # a harness that reaches into the design
-        waivers.write(f'lint_off -file "*/{top}_harness.v"\nlint_off -rule MULTIDRIVEN -file "*/{top}_control.v"\nlint_off -rule BLKANDNBLK -file "*/{top}_control.v"\n')
-    shutil.copy(BENCH, copy / "tb" / "bench.py")
-    shutil.copy(BENCH.with_name("shell_tb.py"), copy / "tb")
+    with (copy / "lint.vlt").open("a") as waivers:  # the harness reaches into the design
+        waivers.write(f'lint_off -file "*/{top}_harness.v"\n')
+        waivers.writelines(f'lint_off -rule {rule} -file "*/{top}_control.v"\n' for rule in ("MULTIDRIVEN", "BLKANDNBLK"))
+    shutil.copy(bench, copy / "tb" / "bench.py")
+    shutil.copy(bench.with_name("shell_tb.py"), copy / "tb")
     library = folder / "driver.so"
     subprocess.run(["cc", "-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Werror", "-shared", "-fPIC", "-o", library,
                     copy / "driver" / f"{top}_driver.c"], check=True)
     vectors = json.loads((copy / "tb" / "vectors.json").read_text())
+    s_axis, m_axis = AxiPort(design.word_in, design.words_in), AxiPort(design.word_out, design.words_out)
     (folder / "case.json").write_text(json.dumps({
         "top": top, "design": bundle.manifest["design"], "library": str(library), "driver": str(copy / "driver" / f"{top}_driver.py"),
         "vectors": vectors, "registers": described(bundle), "beats_in": design.words_in, "beats_out": design.words_out,
-        "bytes_in": 1, "bytes_out": 2}))
-    done = subprocess.run([sys.executable, copy / "tb" / "run.py", "--simulator", request.param, "--vectors", folder / "case.json",
+        "bytes_in": s_axis.data_bytes, "bytes_out": m_axis.data_bytes} | more))
+    done = subprocess.run([sys.executable, copy / "tb" / "run.py", "--simulator", simulator, "--vectors", folder / "case.json",
                            "--results", folder / "seen.json", "--build-dir", folder / "build", "--object-cache", _object_cache()],
                           capture_output=True, text=True, cwd=folder, check=False)
     results = folder / "build" / "results.xml"
@@ -98,6 +99,11 @@ def outcome(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory, request: p
         failed = next((child for child in case if child.tag in ("failure", "error")), None)
         tests[str(case.get("name"))] = None if failed is None else f"{failed.attrib} {(done.stdout + done.stderr)[-4000:]}"
     return tests, json.loads((folder / "seen.json").read_text())
+
+
+@pytest.fixture(scope="module", params=["verilator", "icarus"])
+def outcome(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> tuple[dict[str, str | None], dict[str, Any]]:
+    return simulate(bundle, BENCH, tmp_path_factory.mktemp(request.param), request.param)
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -122,7 +122,7 @@ def measure(name: str, *, frames: int, families: Iterable[str]) -> Row:
 
 
 def _cells(design: Design, family: str) -> SynthResult | str:
-    rtl = generate(design, "0" * 16)
+    rtl = generate(design.bare, "benchmark")
     try:
         return synthesize(rtl.files, rtl.top, family, SYNTHESIS_SECONDS)
     except ToolError as error:

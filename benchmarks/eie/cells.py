@@ -40,8 +40,8 @@ def cells(console: Console, families: Sequence[str] = FAMILIES) -> Table:
         table.add_column(column, justify="left" if column in ("engine", "family") else "right")
     for name, graph in (("LeNet-300-100, 8%", lenet300()), ("1024 x 1024, 10%", square())):
         for family in families:
-            design = make_design(graph, auto_plan(graph, sparse=PES, family=family))
-            rtl = generate(design, "0" * 16)
+            design = make_design(graph, auto_plan(graph, sparse=PES, family=family)).bare
+            rtl = generate(design, "benchmark")
             files = {path: _kept(text) if path.endswith("_pe.v") else text for path, text in rtl.files.items()}
             with console.status(f"{name}: synthesis for {family}"):
                 try:

@@ -22,11 +22,14 @@ class Load:
     Parameters
     ----------
     enable, address, data : Value
+    has_contents : bool
+        Whether the memory has contents before it is written.
     """
 
     enable: Value
     address: Value
     data: Value
+    has_contents: bool = False
 
 
 @dataclass(frozen=True)
@@ -60,10 +63,12 @@ def rom(m: Module, what: str, stem: str, words: Sequence[int], width: int, addre
     style : str
         Where synthesis puts it: one of `hwsim.engines.memories.STYLES`.
     load : Load, optional
-        Contents come by this; `words` says how many there are.
+        Contents come by this; `words` are those before, or say how many there are.
     """
     if load is not None:
-        ram = Memory(shape=unsigned(width), depth=len(words), init=[], attrs={} if style == "auto" else {"ram_style": style})
+        attributes = {} if style == "auto" else {"ram_style": style}
+        attributes |= {"init_file": f"{stem}_{what}"} if load.has_contents else {}
+        ram = Memory(shape=unsigned(width), depth=len(words), init=list(words) if load.has_contents else [], attrs=attributes)
         m.submodules[what] = ram
         write, read = ram.write_port(), ram.read_port()
         m.d.comb += [write.en.eq(load.enable), write.addr.eq(load.address), write.data.eq(load.data), read.addr.eq(address),

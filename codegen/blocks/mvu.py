@@ -14,16 +14,66 @@ from __future__ import annotations
 import numpy as np
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, unsigned
 from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Member
 from numpy.typing import NDArray
 
 from hwsim.engines.mvu import Mvu
 
-from .constants import rom
-from .levels import levels
+from .constants import Image, Load, rom
+from .levels import levels, threshold_words
 from .numbers import carried, encoded, fit, pattern, shape_of
 from .products import product
 from .sequencer import Sequencer, sequencer, wrapping
 from .stream_block import StreamBlock
+
+
+def address_bits(image: Image) -> int:
+    """Bits of an address of its words."""
+    return (len(image.words) - 1).bit_length()
+
+
+def load_members(images: list[Image]) -> dict[str, Member]:
+    """Ports through which they are written."""
+    if not images:
+        return {}
+    return {f"load_{image.name}": In(1) for image in images} | {
+        "load_address": In(max(1, *map(address_bits, images))), "load_data": In(max(image.bits for image in images))}
+
+
+def unit_images(p: Mvu, weights: NDArray[np.int64], thresholds: NDArray[np.int64] | None = None) -> list[Image]:
+    """What a unit has in memories that can be written: nothing, unless it is reloadable."""
+    if not p.reloadable:
+        return []
+    found = [Image("weights", tuple(weight_words(p, weights)), p.pe * p.simd * p.w_type.bits)]
+    if p.products.has_start:
+        found.append(Image("starts", tuple(start_words(p, weights)), p.pe * p.counter_type.bits))
+    if thresholds is not None:
+        found.append(Image("thresholds", tuple(threshold_words(p.levels, thresholds, p.threshold_type)),
+                           p.pe * p.thresholds * p.threshold_type.bits))
+    return found
+
+
+def weight_words(p: Mvu, weights: NDArray[np.int64]) -> list[int]:
+    """The weights of every step."""
+    return [pattern(weights[s * p.simd:(s + 1) * p.simd, f * p.pe:(f + 1) * p.pe].T.ravel().tolist(), p.w_type)
+            for f, s in _steps(p)]
+
+
+def start_words(p: Mvu, weights: NDArray[np.int64]) -> list[int]:
+    """What the accumulators of every `pe` outputs start with."""
+    kind = p.counter_type
+    start = p.products.start(weights)
+    mask = (1 << kind.bits) - 1  # a start may lie outside the range of the sums: what counts is its residue
+    return [sum((int(value) & mask) << (n * kind.bits) for n, value in enumerate(start[at:at + p.pe]))
+            for at in range(0, p.outputs, p.pe)]
+
+
+def _steps(p: Mvu) -> list[tuple[int, int]]:
+    """(`pe` outputs, input word) of every step."""
+    if p.order == "outputs":
+        return [(f, s) for f in range(p.neuron_folds) for s in range(p.synapse_folds)]
+    return [(group + f, s) for group in range(0, p.neuron_folds, p.group_folds)
+            for s in range(p.synapse_folds) for f in range(p.group_folds)]
 
 
 class MvuBlock(StreamBlock[Mvu]):
@@ -42,12 +92,20 @@ class MvuBlock(StreamBlock[Mvu]):
     -------
     i : stream of simd elements
     o : stream of pe elements
+    load_NAME, load_address, load_data : of a unit that is reloadable, for each of `images`: write the word; while no word is inside
     """
 
     def __init__(self, params: Mvu, weights: NDArray[np.int64], thresholds: NDArray[np.int64] | None = None,
                  stem: str = "") -> None:
-        super().__init__(params)
         self.weights, self.thresholds, self.stem = weights, thresholds, stem
+        images = unit_images(params, weights, thresholds)
+        super().__init__(params, **load_members(images))
+        self.loads = {image.name: Load(getattr(self, f"load_{image.name}"), self.load_address[:address_bits(image)],
+                                       self.load_data[:image.bits], has_contents=True) for image in images}
+
+    @property
+    def images(self) -> list[Image]:
+        return unit_images(self.params, self.weights, self.thresholds)
 
     def elaborate(self, platform: object) -> Module:
         p = self.params
@@ -113,19 +171,18 @@ class MvuBlock(StreamBlock[Mvu]):
     def _weights(self, m: Module, step: Value, advance: Value) -> Value:
         """The weights of a step, a cycle later."""
         p = self.params
-        return rom(m, "weights", self.stem, self._weight_words(), p.pe * p.simd * p.w_type.bits, step, advance, p.memory)
+        return rom(m, "weights", self.stem, weight_words(p, self.weights), p.pe * p.simd * p.w_type.bits, step, advance, p.memory,
+                   self.loads.get("weights"))
 
     def _starts(self, m: Module, advance: Value, group: Value) -> list[Value]:
         """What the accumulators start with, a cycle after the group of outputs is known."""
         p = self.params
         kind = p.counter_type
-        start = p.products.start(self.weights)
-        if not start.any():
+        codes = start_words(p, self.weights)
+        if not any(codes) and "starts" not in self.loads:
             return [Const(0)] * p.pe
-        mask = (1 << kind.bits) - 1  # a start may lie outside the range of the sums: what counts is its residue
-        codes = [sum((int(value) & mask) << (n * kind.bits) for n, value in enumerate(start[at:at + p.pe]))
-                 for at in range(0, p.outputs, p.pe)]
-        return self._split(rom(m, "starts", self.stem, codes, p.pe * kind.bits, group, advance), kind.bits)
+        return self._split(rom(m, "starts", self.stem, codes, p.pe * kind.bits, group, advance, load=self.loads.get("starts")),
+                           kind.bits)
 
     def _sum(self, m: Module, advance: Value, live: Value, first: Value, n: int, addend: Signal, start: Value) -> Signal:
         """Accumulator register of processing element n, started anew by the first word of a vector."""
@@ -164,25 +221,13 @@ class MvuBlock(StreamBlock[Mvu]):
         else:
             # Read one cycle ahead of the comparison, so the address moves when the product register empties.
             fold = wrapping(m, control.advance & control.valid[p.levels.steps + 1], p.neuron_folds, "fold")
-            counts = levels(m, p.levels, self.thresholds, p.threshold_type, [*sums], fold, control.advance, self.stem)
+            counts = levels(m, p.levels, self.thresholds, p.threshold_type, [*sums], fold, control.advance, self.stem,
+                            self.loads.get("thresholds"))
             results = [fit(carried(count, p.out_type), p.out_type) for count in counts]
         packed = Signal(p.word_out.bits, reset_less=True)
         with m.If(control.advance):
             m.d.sync += packed.eq(Cat(results))
         m.d.comb += self.o.payload.eq(packed)
-
-    def _weight_words(self) -> list[int]:
-        p = self.params
-        return [pattern(self.weights[s * p.simd:(s + 1) * p.simd, f * p.pe:(f + 1) * p.pe].T.ravel().tolist(), p.w_type)
-                for f, s in self._steps()]
-
-    def _steps(self) -> list[tuple[int, int]]:
-        """(`pe` outputs, input word) of every step."""
-        p = self.params
-        if p.order == "outputs":
-            return [(f, s) for f in range(p.neuron_folds) for s in range(p.synapse_folds)]
-        return [(group + f, s) for group in range(0, p.neuron_folds, p.group_folds)
-                for s in range(p.synapse_folds) for f in range(p.group_folds)]
 
     @staticmethod
     def _delayed(m: Module, enable: Value, signal: Value, cycles: int) -> Value:

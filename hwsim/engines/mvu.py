@@ -14,7 +14,7 @@ last one arrives.  Alternating orders makes the first output of a deep network c
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import ClassVar
 
@@ -65,6 +65,9 @@ class Mvu(Engine):
         One of `products.MULTIPLIERS`.
     memory : str
         Where the weights are: one of `memories.STYLES`.
+    reloadable : bool
+        Its constants can be written while it runs.  Then nothing else depends on them: its types hold for any weights of
+        `w_type`.
     """
 
     kind: ClassVar[str] = "mvu"
@@ -85,6 +88,7 @@ class Mvu(Engine):
     groups: int = 1
     multiplier: str = "auto"
     memory: str = "auto"
+    reloadable: bool = False
 
     @property
     def products(self) -> Products:
@@ -147,8 +151,8 @@ class Mvu(Engine):
     @cached_property
     def levels(self) -> Levels:
         """How sums are compared with thresholds."""
-        return Levels(self.pe, self.thresholds, self.threshold_type.bits, self.neuron_folds, self.thresholds > MOST_AT_ONCE,
-                      self.memory)
+        bisects = self.thresholds > MOST_AT_ONCE and not self.reloadable
+        return Levels(self.pe, self.thresholds, self.threshold_type.bits, self.neuron_folds, bisects, self.memory)
 
     @cached_property
     def schedule(self) -> Schedule:
@@ -197,6 +201,8 @@ class Mvu(Engine):
                   *self.levels.memories]
         if self.products.has_start:
             stored.append(Memory(folds, self.pe * acc))
+        if self.reloadable:
+            stored = [replace(memory, kind="ram") for memory in stored]
         if self.replays:
             stored.append(Memory(self.synapse_folds, self.word_in.bits, "ram"))
         if self.keeps_sums:

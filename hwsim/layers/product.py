@@ -15,6 +15,7 @@ from ..engines.unrolled import quick_luts, unrolled
 from ..engines.vvu import Vvu
 from ..plan import CHOICES, LayerPlan, PlanError
 from .base import Builder, Flow, Int64, Layer, divisors, makes, nearest, plain, sole_reader
+from .reload import check_reloadable, for_any_weights
 from .taps import Taps
 
 #: More than twice the LUTs of the largest device; the search for the adders of a larger layer takes minutes, for nothing.
@@ -29,7 +30,7 @@ class ProductLayer(Layer):
 
     engine: ClassVar[str] = "mvu"
     has_simd: ClassVar[bool] = True
-    options: ClassVar[frozenset[str]] = frozenset(CHOICES) - {"weights"}
+    options: ClassVar[frozenset[str]] = frozenset({*CHOICES, "reloadable"}) - {"weights"}
 
     @property
     def op(self) -> Product:
@@ -123,6 +124,8 @@ class ProductLayer(Layer):
             raise PlanError(f"layer '{self.name}': its windows cannot give simd = {entry.simd} inputs at a time; the nearest that "
                             f"they can is {' or '.join(nearest(entry.simd or 1, self.simd_choices()))}")
         super().check(entry)
+        if entry.reloadable:
+            check_reloadable(self, entry)
         if self.is_unrolled(entry) and (luts := quick_luts(self.weights, self.x_types[0])) > MOST_UNROLLED_LUTS:
             key, choices = ("pe", self.pe_choices()) if self.outputs > 1 else ("simd", self.simd_choices())
             raise PlanError(f"layer '{self.name}': pe = {entry.pe}, simd = {entry.simd} builds all {self.weights.size:,} weights "
@@ -196,22 +199,27 @@ class ProductLayer(Layer):
     def unit(self, entry: LayerPlan, family: str, x_type: IntType) -> tuple[Mvu, Int64 | None]:
         """The matrix-vector unit and its thresholds, in the unit of its counter."""
         assert entry.simd is not None
-        bounds = self.range(self.nodes[0].output)
-        engine = Mvu(self.inputs, self.outputs, entry.pe, entry.simd, x_type, self.weight_type, bounds.type, 0, bounds.type,
+        sums = self.range(self.nodes[0].output).type
+        engine = Mvu(self.inputs, self.outputs, entry.pe, entry.simd, x_type, self.weight_type, sums, 0, sums,
                      self.out_type, family, entry.order or ORDERS[0], self.is_distance, self.groups, entry.multiplier or "auto",
                      entry.weight_memory or "auto")
-        return self.compared(engine)
+        return self.compared(for_any_weights(engine, self.threshold is None) if entry.reloadable else engine)
 
     def compared(self, engine: Mvu) -> tuple[Mvu, Int64 | None]:
         """The unit with the thresholds behind it, if it has any."""
-        bounds = self.range(self.nodes[0].output)
         if self.threshold is None:
             return engine, None
-        rows = clamped(self.threshold, bounds.lo, bounds.hi)
+        bounds = self.range(self.nodes[0].output)
+        lo, hi = bounds.lo, bounds.hi
+        if engine.reloadable:
+            lo, hi = np.full_like(lo, engine.acc_type.lo), np.full_like(hi, engine.acc_type.hi)
+        rows = clamped(self.threshold, lo, hi)
         if engine.arithmetic == "xnor":  # sum = 2 * count - K, so sum >= T means count >= ceil((T + K) / 2)
             rows = -((-rows - self.inputs) // 2)
         counter = engine.counter_type
         kind = IntType(min(counter.lo, int(rows.min())), max(counter.hi, int(rows.max())))
+        if engine.reloadable:
+            kind = IntType(counter.lo, counter.hi + 1)
         return replace(engine, thresholds=rows.shape[1], threshold_type=kind), rows
 
 
@@ -228,7 +236,7 @@ class DepthwiseLayer(ProductLayer):
     has_simd: ClassVar[bool] = False
     takes_taps: ClassVar[bool] = True
     pe_counts: ClassVar[str] = "channels"
-    options: ClassVar[frozenset[str]] = frozenset(CHOICES) - {"weights"} - {"order"}
+    options: ClassVar[frozenset[str]] = ProductLayer.options - {"order"}
 
     @property
     def counted(self) -> str:
@@ -263,9 +271,10 @@ class DepthwiseLayer(ProductLayer):
 
     def unit(self, entry: LayerPlan, family: str, x_type: IntType) -> tuple[Mvu, Int64 | None]:
         sums = self.range(self.nodes[0].output).type
-        return self.compared(Vvu(self.inputs, self.outputs, entry.pe, entry.simd or 1, x_type, self.weight_type, sums, 0,
-                                 sums, self.out_type, family, distance=self.is_distance, multiplier=entry.multiplier or "auto",
-                                 memory=entry.weight_memory or "auto"))
+        engine = Vvu(self.inputs, self.outputs, entry.pe, entry.simd or 1, x_type, self.weight_type, sums, 0,
+                     sums, self.out_type, family, distance=self.is_distance, multiplier=entry.multiplier or "auto",
+                     memory=entry.weight_memory or "auto")
+        return self.compared(for_any_weights(engine, self.threshold is None) if entry.reloadable else engine)
 
 
 @makes("MatMul", "Conv2d", "ConvTranspose2d", "L1MatMul", "L1Conv2d")

@@ -246,6 +246,9 @@ class SparseLayer(Layer):
         return self.unit(entry)[0].resources
 
     def check(self, entry: LayerPlan) -> None:
+        if entry.reloadable:
+            raise PlanError(f"layer '{self.name}': reloadable = true, but a sparse engine takes its weights over a stream of their "
+                            "own; write weights = \"loaded\" instead")
         lanes = entry.simd
         if lanes is None or entry.pe % lanes:
             near = max(d for d in range(1, entry.pe + 1) if entry.pe % d == 0 and d <= max(1, lanes or 1))

@@ -63,8 +63,9 @@ def _measured(titles: list[str], options: argparse.Namespace) -> tuple[list[Resu
     with Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=Console(stderr=True),
                   transient=True) as bar, tempfile.TemporaryDirectory(prefix="mutants-") as folder:
         whole, part = bar.add_task("blocks", total=len(titles)), bar.add_task("generating Verilog", total=1)
-        cases = [CASES[title]() for title in titles]
-        for number, (case, text) in enumerate(zip(cases, files(cases), strict=True)):
+        for number, title in enumerate(titles):
+            case = CASES[title]()
+            (text,) = files([case])  # one at a time, so that a block's mutants are the same whatever else is measured
             place = Path(folder) / str(number)
             place.mkdir()
 

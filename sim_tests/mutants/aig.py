@@ -86,7 +86,7 @@ class Builder:
         a, b = max(a, b), min(a, b)
         if b == FALSE or a == b ^ 1:
             return FALSE
-        if b == TRUE or a == b:
+        if b in (TRUE, a):
             return a
         if (a, b) not in self._known:
             self._known[a, b] = self._new((a, b))

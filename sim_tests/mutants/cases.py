@@ -74,7 +74,7 @@ def depthwise() -> Stage:
     """The unit of a depthwise 3 x 3 convolution of four channels."""
     rng = np.random.default_rng(5)
     build = GraphBuilder("unit")
-    value = build.node(Conv2d(rng.integers(-3, 4, (3, 3, 1, 4)), groups=4), build.input("x", (5, 4, 4), unsigned(3)), name="op")
+    value = build.node(Conv2d(rng.integers(-3, 4, (3, 3, 1, 4)), groups=4), build.input("x", (4, 4, 4), unsigned(3)), name="op")
     bounds = build.ranges[value]
     middle = (bounds.lo + bounds.hi) // 2
     build.output(build.node(Threshold(middle[:, None] + np.arange(-6, 9, 5), unsigned(2)), value))
@@ -88,7 +88,7 @@ def vvu() -> Case:
     stage = depthwise()
     constants = dict(stage.constants)
     graph = constants.pop("graph")
-    x = values(unsigned(3), (5, 5, 4, 4), 1)
+    x = values(unsigned(3), (4, 4, 4, 4), 1)
     words = test_window.im2col(x, 2, (3, 3), channels_first=True)
     return plain(name(vvu), stage.engine, words, run(graph, x), **constants)
 
@@ -227,19 +227,19 @@ def strided_linebuffer() -> Case:
     return plain(name(strided_linebuffer), engine, x, test_linebuffer.pixel_major(x, 1, options, 0))
 
 
-@case("window: 3 x 3 taps of 5 x 4 pixels, padded")
+@case("window: 2 x 2 taps of 3 x 4 pixels, padded")
 def window() -> Case:
-    options = {"kernel": (3, 3), "pads": (1, 1, 1, 1)}
-    x = values(unsigned(3), (4, 5, 4, 2), 1)
-    engine = Window.convolution(5, 4, 2, 1, unsigned(3), **options, pad_value=5)
+    options = {"kernel": (2, 2), "pads": (1, 0, 0, 1)}
+    x = values(unsigned(3), (4, 3, 4, 2), 1)
+    engine = Window.convolution(3, 4, 2, 1, unsigned(3), **options, pad_value=5)
     return plain(name(window), engine, x, test_window.im2col(x, 1, **options, pad_value=5))
 
 
-@case("window: 2 x 2 taps, strided, upsampled input")
-def transposed_window() -> Case:
+@case("window: pixels twice and three times")
+def upsampling_window() -> Case:
     x = values(signed(4), (5, 3, 2, 2), 1)
     engine = Window.upsample(3, 2, 2, 1, signed(4), factor=(2, 3))
-    return plain(name(transposed_window), engine, x, x.repeat(2, axis=1).repeat(3, axis=2))
+    return plain(name(upsampling_window), engine, x, x.repeat(2, axis=1).repeat(3, axis=2))
 
 
 def pool(title: str, operation: str, order: str, kind: IntType, pe: int) -> None:

@@ -1,17 +1,17 @@
-// The clock of a bench under Verilator.
-#include "Vbench.h"
+// The clock of benches under Verilator.
+#include "Vbenches.h"
 #include "verilated.h"
 
 int main(int argc, char** argv) {
     VerilatedContext context;
     context.commandArgs(argc, argv);
-    Vbench bench{&context};
-    bench.clk = 0;
-    bench.eval();
+    Vbenches benches{&context};
+    benches.clk = 0;
+    benches.eval();
     while (!context.gotFinish()) {
-        bench.clk = !bench.clk;
-        bench.eval();
+        benches.clk = !benches.clk;
+        benches.eval();
     }
-    bench.final();
+    benches.final();
     return 0;
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,15 +11,15 @@ import numpy as np
 from codegen.blocks.eie import EieBlock
 from codegen.blocks.eie_load import beats
 from codegen.blocks.gemm import GemmBlock
+from hwsim.autoplan import auto_plan
 from hwsim.dataflow import simulate
 from hwsim.engines.gemm import Gemm
 from hwsim.engines.gemm_commands import encoded, tile
 from hwsim.engines.gemm_cycles import simulate as simulate_array
-from intir import BIPOLAR, run, signed
-from sim_tests.test_sparse import frames, planned
+from intir import BIPOLAR, run, signed, unsigned
 from tests.codegen.gemm_cases import products
 from tests.codegen.harness import packed
-from tests.networks import make_design, sparse_mlp
+from tests.networks import draw, make_design, sparse_mlp
 
 from .case import Bits, Case, Moves, module_name
 from .models import legal
@@ -30,8 +31,12 @@ def eie(title: str, sizes: tuple[int, ...], post: str, pes: int, lanes: int, **o
     """A sparse engine for a small pruned network, alone in its design."""
     def make() -> Case:
         graph = sparse_mlp(sizes, density=0.4, codes=6, post=post, name="unit")
-        x = frames(graph, 0.5, 6)
-        design = make_design(graph, planned(graph, pes, lanes, code_bits=3, **options)).with_frames(x)
+        rng = np.random.default_rng(1)
+        x = draw(unsigned(4), (6, sizes[0]), rng) * (rng.random((6, sizes[0])) < 0.5)
+        x[1], x[-1] = 0, 15
+        plan = auto_plan(graph, sparse=pes)
+        entries = {name: replace(entry, simd=lanes, code_bits=3, **options) if entry.engine == "eie" else entry for name, entry in plan.layers.items()}
+        design = make_design(graph, replace(plan, layers=entries)).with_frames(x)
         stage = design.stages[0]
         block = EieBlock(stage.engine, **stage.constants, stem=module_name(f"eie: {title}"))
         words, expected = packed(x, stage.engine.word_in), packed(run(graph, x), stage.engine.word_out)

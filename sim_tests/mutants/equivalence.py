@@ -18,7 +18,7 @@ from codegen.yosys import run_yosys
 
 from .aig import FALSE, TRUE, Builder, Circuit, read
 from .case import Case
-from .rtl import MUTANT_BITS, Mutated
+from .rtl import Mutated
 
 PROVEN, DIFFERENT, UNDECIDED = "equivalent", "different", "undecided"
 #: Registers that prove equal by induction are merged first; what is left is for property-directed reachability.

@@ -100,22 +100,14 @@ def measure(case: Case, files: Mapping[str, str], folder: Path, *, mutants: int 
     run = vectors(case)
     progress("compiling", 0, 1)
     memories = {name: text for name, text in files.items() if name.startswith("mem/")}
-    bench = simulate.verilator(folder, case, run, {"mutated.v": made.verilog, **memories}, mutant_bits=rtl.MUTANT_BITS, objects=objects)
-    ranges = run.ranges
-
-    def first_difference(mutant: int) -> str:
-        for pattern, (first, last) in ranges.items():
-            said = bench.play(first, last, mutant=mutant, seed=RESET_SEED)
-            if said != simulate.PASSED:
-                return f"{pattern}: {said}"
-        return ""
-
-    if wrong := first_difference(0):
+    bench = simulate.verilator(folder, [simulate.Bench(case, run, {f"{case.module}.v": made.verilog} | memories)], mutant_bits=rtl.MUTANT_BITS,
+                               objects=objects)
+    if wrong := bench.first_difference(seed=RESET_SEED):
         raise ToolError(f"{case.title}: the block fails its bench without any change ({wrong})")
     outcomes, both = [], None
     for done, mutant in enumerate(made.mutants):
         progress("running", done, len(made.mutants))
-        how = first_difference(mutant.number)
+        how = bench.first_difference(mutant=mutant.number, seed=RESET_SEED)
         if how:
             outcomes.append(Outcome(mutant.number, mutant.text, KILLED, how))
             continue

@@ -68,23 +68,25 @@ def _table(results: Iterable[Result]) -> Table:
 
 
 def main(
-    only: Annotated[str, typer.Option(help="Proofs whose name has this in it.")] = "",
+    only: Annotated[str, typer.Option(help="Proofs whose name fits this regular expression somewhere.")] = "",
     quick: Annotated[bool, typer.Option("--quick", help="The bounded set that the tests run.")] = False,
     jobs: Annotated[int, typer.Option(min=1, help="Proofs at a time.")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Results as JSON.")] = False,
     traces: Annotated[Path, typer.Option(help="Folder for counterexamples.")] = Path("build/proofs"),
 ) -> None:
     """Prove the generated hardware."""
-    numbers = [n for n, proof in enumerate(proofs()) if only.lower() in proof.name.lower() and (proof.quick or not quick)]
+    numbers = [n for n, proof in enumerate(proofs()) if re.search(only, proof.name, re.IGNORECASE) and (proof.quick or not quick)]
     console = Console(stderr=as_json)
     if not numbers:
-        console.print(f"error: no proof's name has '{only}' in it; run without --only to see all", markup=False)
+        console.print(f"error: no proof's name fits '{only}'; run without --only to see all", markup=False)
         raise typer.Exit(2)
     results, paths = [], {}
     with console.status("") as status:
         for n, one in enumerate(_results(numbers, jobs), 1):
             status.update(f"{n} of {len(numbers)}: {one.proof.name}")
             results.append(one)
+            if not console.is_terminal:
+                console.print(f"{one.outcome.result} in {one.seconds:.1f} s: {one.proof.name} ({one.proof.method})", markup=False, soft_wrap=True)
             if one.outcome.result != "proved":
                 paths[one.proof.name] = path = kept_trace(one.proof, one.outcome, traces)
                 console.print(f"{one.outcome.result}: {one.proof.name}: {one.outcome.reason}{f' (trace: {path})' if path else ''}", markup=False)

@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from codegen.blocks.gemm import GemmBlock
 from hwsim.engines.argmax import Argmax
 from hwsim.engines.base import Engine
 from hwsim.engines.elementwise import Clip, Lookup, Requant, Scale
 from hwsim.engines.fifo import StreamFifo
 from hwsim.engines.fork import Fork
+from hwsim.engines.gemm import Gemm
 from hwsim.engines.join import Arithmetic, Concat
 from hwsim.engines.linebuffer import LineBuffer
 from hwsim.engines.mvu import Mvu
@@ -25,9 +27,10 @@ from hwsim.engines.vvu import Vvu
 from hwsim.engines.width import Width
 from hwsim.engines.window import Window
 from intir import BIPOLAR, TERNARY, IntType, signed, unsigned
+from tests.codegen.eie_cases import case
 
 from . import specs
-from .dut import Dut, engine_block
+from .dut import Dut, component, engine_block
 from .streams import Spec, StreamHarness
 
 Int64 = NDArray[np.int64]
@@ -121,8 +124,18 @@ _LOOKUP = np.arange(16).reshape(4, 4) * 7 % 16
 _SCALE, _OFFSET = np.array([3, -2, 1, 5]), np.array([1, 0, -4, 7])
 
 
-def _fifo(depth: int, bits: int, quick: bool = False) -> Case:
-    return Case(f"fifo {depth} x {bits} bits", StreamFifo(1, unsigned(bits), depth), {}, specs.regrouped(1), quick=quick)
+def _fifo(depth: int, bits: int, cycles: int = 0, quick: bool = False) -> Case:
+    return Case(f"fifo {depth} x {bits} bits", StreamFifo(1, unsigned(bits), depth), {}, specs.regrouped(1), cycles, quick)
+
+
+def _eie() -> Case:
+    one = case(np.random.default_rng(0), (2, 2), pes=2, lanes=1, lanes_in=1, lanes_out=1, queue_depth=2, x_type=U1, code_bits=1, density=0.9)
+    return Case("eie 2 x 2, 2 PEs", one.engine, one.constants, rule_cycles=36)
+
+
+def gemm_dut() -> Dut:
+    """The smallest array."""
+    return component("proof_gemm", GemmBlock(Gemm(1, 1, 1, S3, S3, 8, depth=2, commands=2), "proof_gemm"))
 
 
 def cases() -> list[Case]:
@@ -130,7 +143,7 @@ def cases() -> list[Case]:
     clipped = specs.elementwise(2, lambda x, c: f"({x} > 3 ? 3 : {x} < -3 ? -3 : {x})")
     scaled = specs.elementwise(4, lambda x, c: f"({x} * ({_SCALE[c]}) + ({_OFFSET[c]}))")
     return [
-        _fifo(2, 1, quick=True), _fifo(3, 4), _fifo(4, 8, quick=True), _fifo(5, 2), _fifo(8, 4), _fifo(16, 8),
+        _fifo(2, 1, quick=True), _fifo(3, 4), _fifo(4, 8), _fifo(5, 2), _fifo(8, 4), _fifo(16, 8, cycles=40),
         Case("fork to 2, 4 bits", Fork(1, U4, 2), quick=True),
         Case("fork to 3, 4 bits", Fork(1, U4, 3)),
         Case("width 1 to 3, 4 bits", Width(1, 3, U4), {}, specs.regrouped(3), quick=True),
@@ -162,5 +175,5 @@ def cases() -> list[Case]:
         _mvu("4 x 4, pe 2, simd 2, s3 x ternary", _TERNARY, 2, 2, S3, TERNARY, cycles=22),
         _mvu("2 x 2, pe 1, simd 1, u2 x s3", _INTEGERS, 1, 1, U2, S3, cycles=22),
         _depthwise(),
-        _unrolled(), _window(Window, "window", 44), _window(LineBuffer, "linebuffer", 28),
+        _unrolled(), _eie(), _window(Window, "window", 44), _window(LineBuffer, "linebuffer", 28),
     ]

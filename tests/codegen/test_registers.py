@@ -8,19 +8,31 @@ from __future__ import annotations
 import importlib.util
 import re
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
-from codegen.bundle import Bundle
+from codegen.bundle import Bundle, build
 from codegen.control import rdl_name
-from codegen.registers import ACCESS, ADDRESS_BITS, ID, Facts, Register, register_map
+from codegen.registers import ACCESS, ADDRESS_BITS, ID, Facts, LoadedMemory, Register, register_map
+from intir import signed, unsigned
+from tests.networks import folded, mlp
 
-FACTS = Facts((1, 2, 3), "0123456789abcdef", 49, 3, 16, 2)
+FACTS = Facts((1, 2, 3), "0123456789abcdef", 49, 3, 16, 2, (LoadedMemory("l0_mvu", "weights", 12, 40), LoadedMemory("l1_mvu", "weights", 1, 8)))
 #: Software's side of an access in SystemRDL: read, write, onwrite, singlepulse.
 RDL = {"rw": (True, True, None, False), "ro": (True, False, None, False), "w1c": (True, True, "woclr", False),
        "pulse": (False, True, None, True), "wo": (False, True, None, False)}
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """With memories that can be written, so that every register is there."""
+    graph = mlp((12, 8, 4), x=unsigned(4), w=signed(3), act=unsigned(2), name="mapped")
+    plan = folded(graph, [(2, 4), (2, 4)])
+    plan = replace(plan, layers={name: replace(entry, reloadable=True) for name, entry in plan.layers.items()})
+    return build(graph, plan, tmp_path_factory.mktemp("registers") / "bundle")
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +99,8 @@ def test_systemrdl_says_the_same(bundle: Bundle, registers: tuple[Register, ...]
             assert (seen.low, seen.width, seen.get_property("desc")) == (field.at, field.bits, field.description)
             assert (seen.is_sw_readable, seen.is_sw_writable, onwrite.name if onwrite else None, bool(seen.get_property("singlepulse"))) \
                 == RDL[field.access], field.name
-            assert seen.get_property("reset") == (start if field.reset == "AUTO_START" else field.reset)
+            if field.access != "wo":
+                assert seen.get_property("reset") == (start if field.reset == "AUTO_START" else field.reset)
             if field.access == "ro":
                 assert seen.is_volatile == field.is_volatile
 
@@ -150,6 +163,23 @@ def test_the_driver_knows_its_design(driver: ModuleType, registers: tuple[Regist
                                     (0x18, 5, "another design: ")):
         with pytest.raises(driver.DeviceError, match=f"^{sentence}"):
             driver.Device(Memory(words | {0x1000 + offset: value}), base=0x1000).check()
+
+
+def test_memories_are_written_part_by_part(driver: ModuleType) -> None:
+    """Number, address 0, then each word from its least significant 32 bits on."""
+    written: list[tuple[int, int]] = []
+    device = driver.Device(driver.Calls(lambda offset: 0, lambda offset, value: written.append((offset, value))))
+    number, depth, bits = driver.MEMORIES["l0_mvu_thresholds"]
+    assert bits > 32
+    words = [(n + 1) << bits - 4 | n for n in range(depth)]
+    device.load_memory("l0_mvu_thresholds", words)
+    parts = [(word >> low & 0xFFFFFFFF) for word in words for low in range(0, bits, 32)]
+    assert written == [(0x4C, number), (0x50, 0), *((0x54, part) for part in parts)]
+    for wrong in (words[1:], [1 << bits, *words[1:]], [-1, *words[1:]]):
+        with pytest.raises(driver.DeviceError, match=f"^l0_mvu_thresholds takes {depth} words of {bits} bits$"):
+            device.load_memory("l0_mvu_thresholds", wrong)
+    with pytest.raises(driver.DeviceError, match=r"^busy: stop\(\) and wait\(\) before load_memory\(\)$"):
+        driver.Device(Memory({0: 0x100})).load_memory("l0_mvu_thresholds", words)
 
 
 def test_a_device_that_never_ends(driver: ModuleType) -> None:
