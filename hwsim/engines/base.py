@@ -15,6 +15,10 @@ from ..schedule import Buffer, Schedule
 from .memories import Memory, Resources
 
 
+#: LUTs of four inputs for one of six, in logic of the usual mix: two bits of a sum are two in both, other functions up to four.
+LUT4S = 2.0
+
+
 @dataclass(frozen=True)
 class Word:
     """One transfer of a stream: `lanes` elements of a type, lane 0 in the least significant bits."""
@@ -80,8 +84,12 @@ class Engine:
 
     @property
     def logic_luts(self) -> int:
-        """Estimated LUTs (of six inputs) but for those of its memories."""
+        """Estimated LUTs of 7 series but for those of its memories."""
         raise NotImplementedError
+
+    def logic_luts_on(self, family: str) -> int:
+        """The same in the LUTs of a family; on ECP5, unless the engine says more, `LUT4S` for each of six inputs."""
+        return round(LUT4S * self.logic_luts) if family == "ecp5" else self.logic_luts
 
     @property
     def memories(self) -> tuple[Memory, ...]:
@@ -93,15 +101,24 @@ class Engine:
         """Estimated DSPs."""
         return 0
 
+    def dsps_on(self, family: str) -> int:
+        """Estimated DSPs of a family."""
+        return self.dsps
+
+    def resources_on(self, family: str) -> Resources:
+        """What it takes of a device of a family, estimated."""
+        memories = self.memories
+        return Resources(self.logic_luts_on(family) + sum(one.luts_on(family) for one in memories),
+                         sum(one.brams_on(family) for one in memories), self.dsps_on(family))
+
     @property
     def resources(self) -> Resources:
-        """What it takes of a device, estimated."""
-        memories = self.memories
-        return Resources(self.logic_luts + sum(one.luts for one in memories), sum(one.brams for one in memories), self.dsps)
+        """What it takes of a device of 7 series, estimated."""
+        return self.resources_on("xilinx")
 
     @property
     def luts(self) -> int:
-        """Estimated LUTs, memories in LUTs included."""
+        """Estimated LUTs of 7 series, memories in LUTs included."""
         return self.resources.luts
 
     @property

@@ -17,7 +17,7 @@ from intir import IntType
 from ..schedule import Schedule
 from .base import Actions, Engine, Word
 from .memories import Memory
-from .multipliers import product_dsps, product_luts
+from .multipliers import product_dsps, product_dsps_on, product_luts
 
 
 @dataclass(frozen=True)
@@ -131,9 +131,19 @@ class Scale(Elementwise):
     def dsps(self) -> int:
         return self.pe * product_dsps(self.x_type, self.multiplier_type)
 
+    def dsps_on(self, family: str) -> int:
+        return self.pe * product_dsps_on(family, self.x_type, self.multiplier_type)
+
     @property
     def logic_luts(self) -> int:
-        return self.pe * (product_luts(self.x_type, self.multiplier_type) + self.out_type.bits) + 4
+        """A product in a DSP of 7 series has its sum there, too."""
+        product = product_luts(self.x_type, self.multiplier_type)
+        return self.pe * (0 if self.dsps else product + self.out_type.bits) + 4
+
+    def logic_luts_on(self, family: str) -> int:
+        if family != "ecp5":
+            return self.logic_luts
+        return self.pe * (2 * product_luts(self.x_type, self.multiplier_type) + self.out_type.bits) + 8
 
 
 @dataclass(frozen=True)
@@ -177,10 +187,27 @@ class Requant(Elementwise):
 
     @property
     def logic_luts(self) -> int:
-        bits = self.x_type.bits + self.multiplier_type.bits
-        align = bits * self.alignment_type.hi.bit_length() // 2 * self.from_memory
-        rounding = max(1, bits - self.shift_type.lo) + self.shift_type.hi // 5
-        return self.pe * (product_luts(self.x_type, self.multiplier_type) + align + 2 * rounding) + 6
+        product = product_luts(self.x_type, self.multiplier_type)
+        return self.pe * (product + self._product_bits * (1 + self._shifts // 2)) + 4
+
+    def logic_luts_on(self, family: str) -> int:
+        if family != "ecp5":
+            return self.logic_luts
+        product = 2 * product_luts(self.x_type, self.multiplier_type)
+        return self.pe * (product + round(self._product_bits * (1 + 0.39 * self._shifts ** 2))) + 8
+
+    def dsps_on(self, family: str) -> int:
+        return self.pe * product_dsps_on(family, self.x_type, self.multiplier_type)
+
+    @property
+    def _product_bits(self) -> int:
+        """Of what is shifted and rounded: a bit for each in the adder that rounds, which takes two steps of the shift along."""
+        return self.x_type.bits + (self.multiplier_type.bits if self.multiplier_type.hi > 1 else 0)
+
+    @property
+    def _shifts(self) -> int:
+        """Steps of the shift that brings all channels to one place: multiplexers of two, of which a LUT of six inputs does two."""
+        return self.alignment_type.hi.bit_length() if self.from_memory else 0
 
 
 @dataclass(frozen=True)

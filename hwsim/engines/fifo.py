@@ -10,6 +10,9 @@ from .base import Passing
 from .memories import Memory
 
 
+SMALL_DEPTH, SMALL_LUTS = 2, 8
+
+
 @dataclass(frozen=True)
 class StreamFifo(Passing):
     """Parameters of one queue.
@@ -36,5 +39,8 @@ class StreamFifo(Passing):
 
     @property
     def logic_luts(self) -> int:
-        """The counters."""
-        return 3 * self.depth.bit_length()
+        """Of two words, where one is read and written; of more, counters and what compares them."""
+        return SMALL_LUTS if self.depth <= SMALL_DEPTH else 5 * self.depth.bit_length()
+
+    def logic_luts_on(self, family: str) -> int:
+        return self.logic_luts if self.depth <= SMALL_DEPTH or family != "ecp5" else 10 * self.depth.bit_length()

@@ -16,6 +16,12 @@ def product_dsps(x: IntType, w: IntType) -> int:
     return -(-wide // 25) * -(-narrow // 18)
 
 
+def product_dsps_on(family: str, x: IntType, w: IntType) -> int:
+    """The same on a family: ECP5's multiply 18 x 18 bits."""
+    one = product_dsps(x, w)
+    return -(-max(x.bits, w.bits) // 18) * -(-min(x.bits, w.bits) // 18) if one and family == "ecp5" else one
+
+
 def product_luts(x: IntType, w: IntType) -> int:
     """LUTs of a multiplier in logic; by one constant, of about the adders for its nonzero signed digits."""
     if w.levels > 1:

@@ -70,7 +70,7 @@ class _Alone:
 
     def block(self, suffix: str, engine: Engine, inputs: list[Flow], words_out: int, rounds: int, **constants: object) -> Flow:
         """Count a block."""
-        self.taken += engine.resources
+        self.taken += engine.resources_on(self.target)
         if isinstance(engine, Mvu):
             trees = engine.products.counters
             exact = sum(quick_tree_luts(tree.n_bits, tree.pairs, self.target) - tree.luts for tree in trees)
