@@ -7,6 +7,7 @@ import errno
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,8 +26,7 @@ def check_target(path: Path, overwrite: bool) -> None:
     """Refuse a folder that cannot be made, or that holds something else.  Raises BundleError."""
     try:
         real = _real(path)
-        bundle = _is_there(real) and (real / MANIFEST).is_file()
-        taken = not bundle and _is_there(real) and (not real.is_dir() or any(real.iterdir()))
+        bundle, taken = _held(real)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         raise BundleError(f"cannot make '{path}': {_reason(error)}; choose another folder") from None
     if taken:
@@ -123,13 +123,23 @@ def _real(path: Path) -> Path:
     return Path(os.path.realpath(path))
 
 
-def _is_there(path: Path) -> bool:
-    """Whether a name is taken, also by a link to nowhere.  Raises OSError if it cannot be one."""
-    try:
-        os.lstat(path)
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    return True
+def _held(real: Path) -> tuple[bool, bool]:
+    """Whether a name is a bundle's, and whether it is anything else's.  Raises OSError if it cannot be one."""
+    while True:
+        try:
+            before = os.lstat(real)
+        except (FileNotFoundError, NotADirectoryError):
+            return False, False
+        if not stat.S_ISDIR(before.st_mode):
+            return False, True
+        try:
+            bundle = (real / MANIFEST).is_file()
+            taken = not bundle and bool(os.listdir(real))
+            after = os.lstat(real)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        if (before.st_dev, before.st_ino) == (after.st_dev, after.st_ino):  # or else another process put its own here
+            return bundle, taken
 
 
 def _reason(error: Exception) -> str:

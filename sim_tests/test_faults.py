@@ -162,7 +162,7 @@ def test_verilog_that_does_not_compile_is_an_error_with_a_log(edited: Callable, 
     assert result.exit_code == 2
     assert result.stderr.count("\n") == 1
     log = folder.parent / "copy.verilator.log"
-    assert result.stderr == (f"bitwright: the bench of '{folder}' ran 0 of 4 stall patterns under verilator (exit code 1); the simulator's "
+    assert result.stderr == (f"bitwright: the bench of '{folder}' ran 0 of 4 stall patterns under verilator (exit code 2); the simulator's "
                              f"output is in '{log}'\n")
     assert "endmodul" in log.read_text()
 

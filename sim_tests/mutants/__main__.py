@@ -34,7 +34,7 @@ def main() -> int:
     parser.add_argument("--only", metavar="BLOCK", action="append", help="a kind of block, or part of a configuration's title; may be repeated")
     parser.add_argument("--mutants", type=int, default=200, metavar="N", help="changes of each configuration, at most (200)")
     parser.add_argument("--seed", type=int, default=1, help="which changes (1)")
-    parser.add_argument("--seconds", type=float, default=60, metavar="S", help="for one proof of equivalence (60)")
+    parser.add_argument("--seconds", type=float, default=60, metavar="S", help="of processor time for one proof of equivalence (60)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every mutant and what became of it")
     parser.add_argument("--list", action="store_true", help="list the configurations and stop")
     options = parser.parse_args()

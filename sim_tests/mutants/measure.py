@@ -82,7 +82,7 @@ def measure(case: Case, files: Mapping[str, str], folder: Path, *, mutants: int 
     mutants, seed : int
         How many changes, at most, and which.
     seconds : float
-        For a proof.
+        Of processor time, for a proof.
     excuses : change -> reason, optional
         Why a change does not matter, where there is no proof.
     objects : Path, optional

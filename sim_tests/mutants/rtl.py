@@ -84,7 +84,7 @@ def mutated(files: Mapping[str, str], top: str, count: int, seed: int = 1) -> Mu
                             f"mutate -list {count + count // 4 + 20} -seed {seed} -o list.txt\n")
     drawn = [line for line in dict.fromkeys(done["list.txt"].splitlines()) if line and not _NOT_LOGIC.search(line)][:count]
     driven = _cells(done["flat.il"])
-    mutants = [Mutant(number, line, driven[line.partition(" -cell ")[2].split()[0]]) for number, line in enumerate(drawn, 1)]
+    mutants = [Mutant(number, line, driven[line.partition(" -cell ")[2].split()[0].lstrip(chr(92))]) for number, line in enumerate(drawn, 1)]
     apply = "\n".join(one.command.replace("mutate ", f"mutate -ctrl mutant {MUTANT_BITS} {one.number} ", 1) for one in mutants)
     made = run_yosys({"flat.il": done["flat.il"], **{name: text for name, text in files.items() if name.startswith("mem/")}},
                      f"read_rtlil flat.il\n{apply}\nwrite_rtlil mutated.il\nwrite_verilog -noattr mutated.v\n")
@@ -97,5 +97,5 @@ def _cells(ilang: str) -> dict[str, str]:
     found = {}
     for kind, name, body in re.findall(r"^  cell (\S+) (\S+)\n(.*?)^  end$", ilang, re.MULTILINE | re.DOTALL):
         drives = re.search(r"connect \\(?:Y|Q|RD_DATA) (.*)", body)
-        found[name] = f"{kind.lstrip('$')} that drives {drives[1].replace(chr(92), '') if drives else 'nothing'}"
+        found[name.lstrip(chr(92))] = f"{kind.lstrip('$')} that drives {drives[1].replace(chr(92), '') if drives else 'nothing'}"
     return found

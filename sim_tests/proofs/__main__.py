@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
@@ -75,6 +76,11 @@ def main(
     traces: Annotated[Path, typer.Option(help="Folder for counterexamples.")] = Path("build/proofs"),
 ) -> None:
     """Prove the generated hardware."""
+    try:
+        re.compile(only)
+    except re.error as error:
+        print(f"error: --only '{only}' is no regular expression: {error}; give words of a proof's name", file=sys.stderr)
+        raise typer.Exit(2) from None
     numbers = [n for n, proof in enumerate(proofs()) if re.search(only, proof.name, re.IGNORECASE) and (proof.quick or not quick)]
     console = Console(stderr=as_json)
     if not numbers:

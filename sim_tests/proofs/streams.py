@@ -142,7 +142,8 @@ class StreamHarness:
                 lines.append(f"wire [{out.type.bits - 1}:0] code_{k}_{lane} = {code(f'y_{k}_{lane}', out.type)};")
             given.append("{" + ", ".join(f"code_{k}_{lane}" for lane in reversed(range(out.lanes))) + "}")
         return {
-            "moves": " || ".join(f"{name}_moves" for name in names), "at_start": " && ".join(f"{name}_at == 0" for name in names),
+            # The first input's first word begins a round: other inputs wait for it, or come with it.
+            "moves": f"{names[0]}_moves", "at_start": " && ".join(f"{name}_at == 0" for name in names),
             "words": [{"name": f"{name}_word{place}", "port": name, "place": place, "bits": word.bits}
                       for name, word, count in zip(names, words, counts, strict=True) for place in range(count)],
             "lines": lines, "expected": given, "count": len(given), "k_bits": max(1, (len(given) - 1).bit_length()),
@@ -179,9 +180,6 @@ def flow_of(engine: Engine, n: int) -> Flow:
     schedule = engine.schedule
     if isinstance(schedule, Buffer):
         makes = tuple(int((schedule.available == k + 1).sum()) for k in range(schedule.words_in))
-        early = int((schedule.available == 0).sum())
-        if early:  # they wait for the first word of their frame all the same
-            makes = (makes[0] + early, *makes[1:])
         # Buffers hold a round more than they give.
         return Flow(0, makes, 2 * schedule.words_out + schedule.latency_cycles, schedule.latency_cycles + 1)
     assert isinstance(schedule, Schedule)

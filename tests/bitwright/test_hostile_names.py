@@ -114,7 +114,7 @@ def test_folders_that_cannot_be(files: Files, tmp_path: Path, command: str) -> N
 
 
 SLOW = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
 fast = Path.write_bytes
 def write(path, data):
@@ -122,6 +122,7 @@ def write(path, data):
     time.sleep(0.3)
     return fast(path, data)
 Path.write_bytes = write
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that runs this in the background ignores it
 from bitwright.cli import main
 main()
 """

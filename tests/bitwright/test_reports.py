@@ -46,4 +46,5 @@ def test_nothing_is_written_if_one_cannot_be_made(files: Files, tmp_path: Path, 
 
 
 def test_a_bundle_has_the_page(files: Files) -> None:
-    assert (files.bundle / "report.html").read_bytes() == html_page(bitwright.simulate(files.intir, files.plan, history=True))
+    digest = json.loads((files.bundle / "bundle.json").read_text())["design"]
+    assert (files.bundle / "report.html").read_bytes() == html_page(bitwright.simulate(files.intir, files.plan, history=True), digest)

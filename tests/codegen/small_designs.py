@@ -99,4 +99,13 @@ def convolutions() -> Case:
     return graph, replace(plan, layers=plan.layers | {"third": replace(plan.layers["third"], simd=line)})
 
 
-DESIGNS: dict[str, Callable[[], Case]] = {make.__name__: make for make in (dense, unrolled, integers, sparse, loaded, convolutions)}
+def dead() -> Case:
+    """Outputs that are always or never on: comparisons with constants at the ends of the range."""
+    build = GraphBuilder("dead")
+    value = build.node(MatMul(np.random.default_rng(5).choice([-1, 1], (6, 4))), build.input("x", (6,), BIPOLAR), name="fc")
+    build.output(build.node(Threshold(np.array([[-100], [100], [0], [2]]), BIPOLAR), value, name="act"))
+    graph = build.build()
+    return graph, folded(graph, [(4, 3)])
+
+
+DESIGNS: dict[str, Callable[[], Case]] = {make.__name__: make for make in (dense, unrolled, integers, sparse, loaded, convolutions, dead)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import hashlib
 import json
 import os
@@ -178,3 +179,12 @@ def test_nothing_is_there_when_generation_fails(case: Case, tmp_path: Path, monk
     with pytest.raises(CodegenError, match="^midway$"):
         build(*case, tmp_path / "b")
     assert os.listdir(tmp_path) == []
+
+
+def test_the_page_about_the_bundle_lists_every_file(bundle: Bundle) -> None:
+    """docs/bundle.md: one line for each file that a build writes, and none for what no build writes."""
+    page = (REPOSITORY / "docs" / "bundle.md").read_text()
+    patterns = [name.replace("<top>", "every_block") for row in re.findall(r"^\| (`.+?) \|", page, re.MULTILINE) for name in re.findall("`(.+?)`", row)]
+    lines = {name: [pattern for pattern in patterns if fnmatch.fnmatchcase(name, pattern)] for name in contents(bundle.path)}
+    assert {name: found for name, found in lines.items() if len(found) != 1} == {}
+    assert set(patterns) == {found for (found,) in lines.values()}

@@ -45,7 +45,7 @@ def test_lint_clean_and_read_by_yosys(name: str, tmp_path: Path) -> None:
     for path, text in files.items():
         (tmp_path / path).parent.mkdir(exist_ok=True)
         (tmp_path / path).write_text(text)
-    (tmp_path / "lint.vlt").write_text(render("lint.vlt.j2", generated=generated))
+    (tmp_path / "lint.vlt").write_text(render("lint.vlt.j2", files={path.removeprefix("rtl/") for path in files}, generated=generated, interrupt=""))
     sources = [path for path in files if path.endswith(".v")]
     done = lint_of(tmp_path, ["--top-module", "eie", "lint.vlt", *sources])
     assert (done.returncode, done.stderr) == (0, "")

@@ -230,7 +230,7 @@ def test_many_writers_at_once(old: Path) -> None:
 
 
 WRITE = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
 from codegen import folder
 slow = Path.write_bytes
@@ -239,6 +239,7 @@ def write(path, data):
     time.sleep(0.2)
     return slow(path, data)
 Path.write_bytes = write
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that runs this in the background ignores it
 from bitwright.shell import stop_on_terminate
 stop_on_terminate()
 folder.write_folder(Path(sys.argv[1]), {"bundle.json": b"{}"} | {f"f{n}": b"x" for n in range(50)}, overwrite=True)

@@ -178,7 +178,7 @@ def test_verilog_is_lint_clean(engine: LineBuffer, tmp_path: Path) -> None:
     for name, text in files(engine).items():
         (tmp_path / "rtl" / name).write_text(text)
     (tmp_path / "lines.f").write_text("rtl/lines.v\nrtl/bw_ram.v\n" if engine.taps > 1 else "rtl/lines.v\n")
-    (tmp_path / "lint.vlt").write_text(render("lint.vlt.j2", generated=["lines.v"]))
+    (tmp_path / "lint.vlt").write_text(render("lint.vlt.j2", files={"bw_ram.v"}, generated=["lines.v"], interrupt=""))
     done = lint(tmp_path, "lines")
     assert (done.returncode, done.stderr) == (0, "")
 

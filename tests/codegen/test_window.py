@@ -182,7 +182,7 @@ def test_verilog_is_lint_clean(tmp_path: Path) -> None:
     for name, text in files(engine).items():
         (tmp_path / "rtl" / name).write_text(text)
     (tmp_path / "win.f").write_text("rtl/win.v\nrtl/bw_ram.v\n")
-    (tmp_path / "lint.vlt").write_text(render("lint.vlt.j2", generated=["win.v"]))
+    (tmp_path / "lint.vlt").write_text(render("lint.vlt.j2", files={"bw_ram.v"}, generated=["win.v"], interrupt=""))
     done = lint(tmp_path, "win")
     assert (done.returncode, done.stderr) == (0, "")
 

@@ -45,11 +45,11 @@ def test_file_round_trip(tmp_path: Path) -> None:
 
 
 def test_a_plan_reads_well() -> None:
-    assert TEXT.splitlines()[10:] == [
+    assert TEXT.splitlines()[12:] == [
         "version = 1", 'network = "net"', 'structure = "0123456789abcdef"', 'family = "ecp5"        # xilinx, ecp5, generic',
         "clock_mhz = 250.0", "", '[layers."fc0"]', 'engine = "mvu"', "pe = 2", "simd = 3", 'order = "inputs"', "fifo_depth = 7", "",
         '[layers."top"]', 'engine = "argmax"', "pe = 1"]
-    assert all(line.startswith("# ") for line in TEXT.splitlines()[:9])
+    assert all(line.startswith("# ") for line in TEXT.splitlines()[:11])
 
 
 def test_what_may_be_left_out() -> None:
@@ -63,8 +63,8 @@ MISTAKES = [
     ("version = 1", "version = true", "p has version True; this bitwright reads version 1"),
     ("version = 1", "version = 1.0", "p has version 1.0; this bitwright reads version 1"),
     ("version = 1\n", "", "p has no version; this bitwright reads version 1"),
-    ("version = 1", "versoin = 1", "p: unknown key 'versoin'; known are clock_mhz, device, family, input_fifo_depth, layers, network, structure, version"),
-    ("simd = 3", "smid = 3", "p, layer 'fc0': unknown key 'smid'; known are code_bits, engine, entries, fifo_depth, index_bits, multiplier, order, pe, queue_depth, read_entries, simd, through, weight_memory, weights, window_memory"),
+    ("version = 1", "versoin = 1", "p: unknown key 'versoin'; known are clock_mhz, control, device, family, input_fifo_depth, layers, network, structure, version"),
+    ("simd = 3", "smid = 3", "p, layer 'fc0': unknown key 'smid'; known are code_bits, engine, entries, fifo_depth, index_bits, multiplier, order, pe, queue_depth, read_entries, reloadable, simd, through, weight_memory, weights, window_memory"),
     ('family = "ecp5"', 'family = "ice40"', "p: family is 'ice40'; choose one of xilinx, ecp5, generic"),
     ('family = "ecp5"', "family = 5", "p: family is 5; choose one of xilinx, ecp5, generic"),
     ("clock_mhz = 250.0", "clock_mhz = 0", "p: clock_mhz is 0; give a clock in MHz between 0 and 10000"),
