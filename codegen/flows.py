@@ -48,7 +48,8 @@ def flow_files(top: str, network: str, digest: str, header: str, plan: Plan, con
 
     device = plan.device if plan.device in PARTS else DEFAULT_PART
     made[f"{top}.core"] = render(
-        "core.yml.j2", top=top, vlnv=f"bitwright:generated:{top}:0", rtl=listed("rtl"), memories=listed("mem"), bench=[*listed("tb"), f"{top}.f"],
+        "core.yml.j2", top=top, vlnv=f"bitwright:generated:{top}:0", rtl=listed("rtl"), memories=listed("mem"),
+        bench=[*listed("tb"), f"{top}.f"],
         description=f"accelerator of the network {_plain(network)}, design {digest}")
     made["scripts/yosys.py"] = render("yosys.py.j2", top=top, synthesis=SYNTHESIS, families=list(SYNTHESIS),
                                       family=YOSYS_FAMILY[plan.family])

@@ -45,8 +45,8 @@ def _advice(plan: Plan, layer: Layer, key: str, excess: int) -> list[str]:
         return ['keep its weights in LUTs (weight_memory = "distributed")']
     if key == "dsps" and "multiplier" in layer.options:
         return ['multiply in LUTs (multiplier = "logic")']
-    most = getattr(layer.resources(entry), key) - excess
-    smaller = [one for one in layer.foldings() if getattr(layer.resources(one), key) <= most]
+    most = getattr(layer.resources(entry, plan.family), key) - excess
+    smaller = [one for one in layer.foldings() if getattr(layer.resources(one, plan.family), key) <= most]
     if not smaller:
         return []
     best = min(smaller, key=layer.cycles)

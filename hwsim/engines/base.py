@@ -1,7 +1,7 @@
 """What every engine's parameter object answers.
 
 One frozen dataclass per engine.  It says when (``schedule``), what moves and what is computed (``actions``), and how
-large it is (``luts``); the block of the same name in `codegen.blocks` takes that very object and is the hardware.
+large it is (``resources``); the block of the same name in `codegen.blocks` takes that very object and is the hardware.
 """
 
 from __future__ import annotations
@@ -13,10 +13,6 @@ from intir import IntType
 
 from ..schedule import Buffer, Schedule
 from .memories import Memory, Resources
-
-
-#: LUTs of four inputs for one of six, in logic of the usual mix: two bits of a sum are two in both, other functions up to four.
-LUT4S = 2.0
 
 
 @dataclass(frozen=True)
@@ -82,44 +78,24 @@ class Engine:
         """What one round of the schedule moves and computes."""
         return Actions()
 
-    @property
-    def logic_luts(self) -> int:
-        """Estimated LUTs of 7 series but for those of its memories."""
+    def logic_luts(self, family: str) -> int:
+        """Estimated LUTs of a family but for those of its memories."""
         raise NotImplementedError
-
-    def logic_luts_on(self, family: str) -> int:
-        """The same in the LUTs of a family; on ECP5, unless the engine says more, `LUT4S` for each of six inputs."""
-        return round(LUT4S * self.logic_luts) if family == "ecp5" else self.logic_luts
 
     @property
     def memories(self) -> tuple[Memory, ...]:
         """What it stores."""
         return ()
 
-    @property
-    def dsps(self) -> int:
-        """Estimated DSPs."""
+    def dsps(self, family: str) -> int:
+        """Estimated DSPs of a family."""
         return 0
 
-    def dsps_on(self, family: str) -> int:
-        """Estimated DSPs of a family."""
-        return self.dsps
-
-    def resources_on(self, family: str) -> Resources:
-        """What it takes of a device of a family, estimated."""
+    def resources(self, family: str) -> Resources:
+        """What it takes of a device of a family (one of `hwsim.plan.FAMILIES`), estimated."""
         memories = self.memories
-        return Resources(self.logic_luts_on(family) + sum(one.luts_on(family) for one in memories),
-                         sum(one.brams_on(family) for one in memories), self.dsps_on(family))
-
-    @property
-    def resources(self) -> Resources:
-        """What it takes of a device of 7 series, estimated."""
-        return self.resources_on("xilinx")
-
-    @property
-    def luts(self) -> int:
-        """Estimated LUTs of 7 series, memories in LUTs included."""
-        return self.resources.luts
+        return Resources(self.logic_luts(family) + sum(one.luts(family) for one in memories),
+                         sum(one.brams(family) for one in memories), self.dsps(family))
 
     @property
     def memory_bits(self) -> int:
