@@ -26,3 +26,8 @@ def mux(ways: int, family: str) -> int:
         return max(0, ways - 1)
     fours, rest = divmod(ways, 4)
     return fours + (rest > 1) + mux(fours + (rest > 0), family)
+
+
+def constant_comparison(bits: int, family: str) -> int:
+    """Of a number with one that is wired in: a chain of LUTs, each of which takes what the one before it found."""
+    return max(1, -(-(bits - 1) // (3 if has_lut4(family) else 5)))

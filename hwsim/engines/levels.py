@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .cells import mixed
+from .cells import constant_comparison, mixed
 from .memories import Memory
 
 #: Most thresholds that are compared at once.
@@ -80,4 +80,6 @@ class Levels:
 
     def luts(self, family: str) -> int:
         """Estimated LUTs of the comparisons; tables are among the memories."""
+        if self.folds == 1 and not self.bisects:
+            return self.pe * self.thresholds * constant_comparison(self.bits, family)
         return mixed(self.pe * (self.steps if self.bisects else self.thresholds) * (self.bits + 1) // 2, family)

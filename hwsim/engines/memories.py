@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from typing import NamedTuple
 
 from .cells import mux
@@ -65,6 +65,8 @@ LUT_WORDS = {"xilinx": 64, "ecp5": 16}
 FREE_LUTS = {"xilinx": 4, "ecp5": 8}
 #: LUTs that multiplexers add to each LUT of a larger ROM; random contents, fitted from 512 to 4,096 words.
 MULTIPLEXED = {"xilinx": 0.42, "ecp5": 0.5}
+#: Words up to which bits are often alike.
+MOST_ALIKE = 8
 #: Smaller ones that are written become flip-flops.
 LEAST_LUTRAM_BITS = 28
 
@@ -106,10 +108,15 @@ class Memory:
         return _placed(self, _lut(family))[1]
 
     def rom_luts(self, family: str) -> int:
-        """In LUTs as logic, where nothing is written: a LUT for each bit of some words, and multiplexers."""
+        """In LUTs as logic, where nothing is written: a LUT for each bit of some words, and multiplexers.
+
+        Bits that are equal in all words are one, and few words leave few that differ: not the two constants, and not the
+        address bits.
+        """
         groups = -(-self.depth // LUT_WORDS[_lut(family)])
-        free = FREE_LUTS[_lut(family)]
-        return self.bits * (groups if groups <= free else round(groups * (1 + MULTIPLEXED[_lut(family)])))
+        different = (1 << self.depth) - 2 - (self.depth - 1).bit_length() if self.depth <= MOST_ALIKE else self.bits
+        each = groups if groups <= FREE_LUTS[_lut(family)] else round(groups * (1 + MULTIPLEXED[_lut(family)]))
+        return min(self.bits, different) * each
 
 
 def _lut(family: str) -> str:
@@ -117,7 +124,7 @@ def _lut(family: str) -> str:
     return "ecp5" if family == "ecp5" else "xilinx"
 
 
-@lru_cache(maxsize=None)
+@cache
 def _placed(memory: Memory, family: str) -> tuple[int, int]:
     """LUTs and block RAMs of a memory, where Yosys puts it."""
     if memory.is_empty:

@@ -170,7 +170,7 @@ class Products:
         if self.arithmetic == "distance":
             return self.lanes * (3 * max(bits, self.w_type.bits) + trees[0].out_bits) + trees[0].luts
         multiply = 0 if self.dsps(family) else mixed(2 * bits * self.w_type.bits, family)
-        return self.lanes * (multiply + self.product_bits)
+        return self.lanes * multiply + (self.lanes - 1) * self.product_bits
 
     def dsps(self, family: str) -> int:
         """Estimated DSPs of one processing element."""
