@@ -188,7 +188,7 @@ def _mapped(bundle: Bundle, target: Target, folder: Path, timeout_seconds: float
 def _parts(bundle: Bundle, cells: SynthResult) -> tuple[Part, ...]:
     """Cells of each block beside its estimate."""
     plan = bundle.design.plan
-    blocks = [(stage.name, stage.engine.kind, stage.engine.resources) for stage in bundle.design.stages]
+    blocks = [(stage.name, stage.engine.kind, stage.engine.resources(plan.family)) for stage in bundle.design.stages]
     blocks.append(("control", plan.control, control_resources(plan.family, plan.control)))
     made = []
     for name, kind, estimated in blocks:

@@ -86,7 +86,7 @@ def auto_plan(graph: Graph, *, fps: float | None = None, clock_mhz: float = 100.
     else:
         target = _default_target([layer for layer in found if layer.name not in pruned])
         target = max([target, *(layer.cycles(pruned[layer.name]) for layer in found if layer.name in pruned)])
-    plan = Plan(graph.name, fingerprint(graph), _folded(graph, found, target, fixed), family, clock_mhz, device=device)
+    plan = Plan(graph.name, fingerprint(graph), _folded(graph, found, target, fixed, family), family, clock_mhz, device=device)
     if device is not None and fps is None and folding is None:
         slowest = max([layer.cycles(min(layer.foldings(), key=lambda one: one.pe * (one.simd or 1))) for layer in found
                        if layer.name not in pruned], default=0)
@@ -97,7 +97,7 @@ def auto_plan(graph: Graph, *, fps: float | None = None, clock_mhz: float = 100.
             if target >= slowest:
                 break
             target *= 2
-            plan = replace(plan, layers=_folded(graph, found, target, fixed))
+            plan = replace(plan, layers=_folded(graph, found, target, fixed, family))
     return _ordered(graph, plan, products)
 
 
@@ -112,7 +112,7 @@ def _without_dsps(plan: Plan, products: list[Layer]) -> Plan:
     return replace(plan, layers=plan.layers | logic)
 
 
-def _folded(graph: Graph, found: list[Layer], target: int, fixed: dict[str, LayerPlan]) -> dict[str, LayerPlan]:
+def _folded(graph: Graph, found: list[Layer], target: int, fixed: dict[str, LayerPlan], family: str) -> dict[str, LayerPlan]:
     """Every layer's entry, folded to keep to `target` cycles per frame unless it is fixed."""
     readers: dict[str, list[tuple[Layer, int]]] = {}
     for layer in found:
@@ -121,7 +121,7 @@ def _folded(graph: Graph, found: list[Layer], target: int, fixed: dict[str, Laye
     entries: dict[str, LayerPlan] = {}
     for layer in reversed(found):  # so that a layer can match the width its first reader takes
         wanted = next((reader.lanes_in(entries[reader.name])[position] for reader, position in readers.get(layer.value, [])), None)
-        entries[layer.name] = fixed.get(layer.name) or _fold(layer, target, wanted)
+        entries[layer.name] = fixed.get(layer.name) or _fold(layer, target, wanted, family)
     return {layer.name: entries[layer.name] for layer in found}
 
 
@@ -150,7 +150,7 @@ def _default_target(found: list[Layer]) -> int:
     return target
 
 
-def _fold(layer: Layer, target: int, wanted: int | None) -> LayerPlan:
+def _fold(layer: Layer, target: int, wanted: int | None, family: str) -> LayerPlan:
     """The folding with the fewest LUTs among those that keep to `target` cycles per frame.
 
     `wanted` is the number of lanes that its reader takes.
@@ -160,7 +160,7 @@ def _fold(layer: Layer, target: int, wanted: int | None) -> LayerPlan:
     if not layer.has_simd:
         # As narrow as the rate allows, but so that one converter at most stands before the consumer.
         return min(fitting, key=lambda entry: (wanted is not None and entry.pe % wanted != 0 and wanted % entry.pe != 0,
-                                               layer.luts(entry) if layer.takes_taps else 0, entry.pe))
+                                               layer.luts(entry, family) if layer.takes_taps else 0, entry.pe))
     least = min(entry.pe * (entry.simd or 1) for entry in fitting)
     near = [entry for entry in fitting if entry.pe * (entry.simd or 1) <= 2 * least]
-    return min(near, key=lambda entry: (layer.luts(entry), entry.pe))
+    return min(near, key=lambda entry: (layer.luts(entry, family), entry.pe))

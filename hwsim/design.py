@@ -133,7 +133,7 @@ class Design:
         taken: dict[str, Resources] = {name: Resources() for name in ("", *self.plan.layers)}
         taken[""] += control_resources(self.plan.family, self.plan.control)
         for stage in self.stages:
-            taken[stage.layer] += stage.engine.resources
+            taken[stage.layer] += stage.engine.resources(self.plan.family)
         return taken
 
     @property

@@ -1,8 +1,8 @@
 """FPGAs: what there is of LUTs, block RAMs and DSPs.
 
 Numbers are those of the vendors' product tables (AMD DS180, DS190, DS891; Lattice FPGA-DS-02012).  A block RAM is one of
-18 kbit; the 36 kbit ones of AMD count as two.  Lattice's LUTs have four inputs; a design's estimate is in LUTs of six, so
-theirs count for half, about what Yosys needs more of them.
+18 kbit; the 36 kbit ones of AMD count as two.  AMD's LUTs have six inputs, Lattice's four; an
+estimate counts those of its family.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ class Device:
 
     @property
     def room(self) -> Resources:
-        """What a design may take, in the unit of its estimate."""
-        return Resources(self.luts if self.family == "xilinx" else self.luts // 2, self.brams, self.dsps)
+        """What a design may take."""
+        return Resources(self.luts, self.brams, self.dsps)
 
 
 DEVICES = {one.name: one for one in (

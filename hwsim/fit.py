@@ -28,12 +28,11 @@ def check_fit(plan: Plan, layers: Sequence[Layer], per_layer: Mapping[str, Resou
         if need <= room:
             continue
         layer = max(layers, key=lambda one: getattr(per_layer[one.name], key))
-        unit = " of six inputs" if key == "luts" and device.family != "xilinx" else ""
         advice = _advice(plan, layer, key, need - room)
         larger = [one for one in DEVICES.values() if one.family == device.family and fits(taken, one)]
         if larger:
             advice.append(f"choose the device {min(larger, key=lambda one: one.luts).name}")
-        raise PlanError(f"the design needs about {need:,} {name}{unit}, but {device.name} has room for {room:,}; layer "
+        raise PlanError(f"the design needs about {need:,} {name}, but {device.name} has room for {room:,}; layer "
                         f"'{layer.name}' takes the most, {getattr(per_layer[layer.name], key):,} with "
                         f"{plan.layers[layer.name].folding}: "
                         f"{', or '.join(advice) or 'plan a lower rate, so that every layer folds more'}")
@@ -46,8 +45,8 @@ def _advice(plan: Plan, layer: Layer, key: str, excess: int) -> list[str]:
         return ['keep its weights in LUTs (weight_memory = "distributed")']
     if key == "dsps" and "multiplier" in layer.options:
         return ['multiply in LUTs (multiplier = "logic")']
-    most = getattr(layer.resources(entry), key) - excess
-    smaller = [one for one in layer.foldings() if getattr(layer.resources(one), key) <= most]
+    most = getattr(layer.resources(entry, plan.family), key) - excess
+    smaller = [one for one in layer.foldings() if getattr(layer.resources(one, plan.family), key) <= most]
     if not smaller:
         return []
     best = min(smaller, key=layer.cycles)

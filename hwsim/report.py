@@ -168,7 +168,8 @@ def simulate_report(design: Design, frames: int | None = None, x: NDArray[np.int
     # The mean interval leaves the first frame out, which may take longer than all others; a share of the whole run does not.
     span = max(ii, -(-trace.total_cycles // frames)) if follows_data else ii
     sparse = sparse_products(design, x)
-    blocks = tuple(_block(stage, span, int(starved), int(blocked), [one for one in sparse if one.layer == stage.layer])
+    family = design.plan.family
+    blocks = tuple(_block(stage, family, span, int(starved), int(blocked), [one for one in sparse if one.layer == stage.layer])
                    for stage, starved, blocked in zip(fed.stages, trace.starved, trace.blocked, strict=True))
     return SimulationReport(
         network=design.graph.name, family=design.plan.family, clock_mhz=design.plan.clock_mhz, frames=frames,
@@ -183,7 +184,7 @@ def simulate_report(design: Design, frames: int | None = None, x: NDArray[np.int
         history=history_of(fed.stages, trace, design.words_in, design.words_out) if history else None)
 
 
-def _block(stage: Stage, span: int, starved: int, blocked: int, sparse: Sequence[ProductReport]) -> BlockReport:
+def _block(stage: Stage, family: str, span: int, starved: int, blocked: int, sparse: Sequence[ProductReport]) -> BlockReport:
     """The report of a block; `span` are the cycles that a frame has."""
     engine, rounds, timing = stage.engine, stage.rounds, stage.timing
     actions = engine.actions
@@ -199,7 +200,7 @@ def _block(stage: Stage, span: int, starved: int, blocked: int, sparse: Sequence
         stream_in_bytes=bits_in / 8, stream_out_bytes=bits_out / 8,
         weight_read_bytes=rounds * actions.weight_bits_read / 8, threshold_read_bytes=rounds * actions.threshold_bits_read / 8,
         buffer_read_bytes=rounds * actions.buffer_bits_read / 8, buffer_write_bytes=rounds * actions.buffer_bits_written / 8,
-        **dataclasses.asdict(engine.resources))
+        **dataclasses.asdict(engine.resources(family)))
     if not isinstance(engine, Eie):
         return made
     # What depends on data; means over the frames.

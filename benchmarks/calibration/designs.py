@@ -19,6 +19,8 @@ from intir import Graph
 from quant.data import mnist_digits
 from quant.nn import export_qonnx, quantize
 
+#: Families that are calibrated, of `hwsim.plan.FAMILIES`.
+FAMILIES: Final = ("xilinx", "ecp5")
 CALIBRATION_DIGITS: Final = 500
 
 

@@ -124,7 +124,7 @@ def cells(families: Iterable[str], console: Console) -> None:
                     except ToolError as error:
                         table.add_row(f"{kind} {size}x{size}x{lanes}", family, str(error))
                         continue
-                need = gemm.resources
+                need = gemm.resources(gemm.family)
                 table.add_row(f"{kind} {size}x{size}x{lanes}", family, *(f"{number:,}" for number in (
                     whole.luts, need.luts, one.luts, whole.ffs, whole.bram18s, need.brams, whole.dsps, need.dsps)))
     console.print(table)

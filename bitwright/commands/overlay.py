@@ -43,6 +43,6 @@ def overlay(
                 (16 if binary else 32) if sum_bits is None else sum_bits, depth, commands, family)
     with out.status("generating Verilog"):
         build(gemm, output, overwrite=force)
-    need = gemm.resources
+    need = gemm.resources(gemm.family)
     out.print(f"wrote {output}: {top_name(gemm)}, {gemm.peak_macs:,} multiply-accumulates a cycle, about {need.luts:,} LUTs, "
               f"{need.brams} block RAMs, {need.dsps} DSPs", markup=False, highlight=False)

@@ -26,8 +26,8 @@ RAM_BITS, RAM_BYTES = 32, 2048
 Counts = dict[str, dict[Action, float]]
 
 
-def engine_counts(engine: Engine, rounds: int) -> Counts:
-    """What a block does in a frame of so many rounds.
+def engine_counts(engine: Engine, rounds: int, family: str) -> Counts:
+    """What a block does in a frame of so many rounds, on an FPGA family, which decides where memories are.
 
     Components are ``compute``, ``weights``, ``thresholds``, ``buffers`` and ``queues``.
     """
@@ -41,7 +41,7 @@ def engine_counts(engine: Engine, rounds: int) -> Counts:
     actions = engine.actions
     if isinstance(engine, StreamFifo):  # `rounds` are its words
         for verb in ("write", "read"):
-            add("queues", *_access(engine.memories[0], verb, rounds * engine.word_in.bits))
+            add("queues", *_access(engine.memories[0], verb, rounds * engine.word_in.bits, family))
         return counts
     for action, each in _compute(engine, actions.operations):
         add("compute", action, rounds * each)
@@ -53,13 +53,13 @@ def engine_counts(engine: Engine, rounds: int) -> Counts:
             ("buffers", buffers[:1], actions.buffer_bits_read, "read"),
             ("buffers", buffers[:1], actions.buffer_bits_written, "write")):
         for one in memory:
-            add(component, *_access(one, verb, rounds * bits))
+            add(component, *_access(one, verb, rounds * bits, family))
     return counts
 
 
 def design_counts(design: Design) -> Counts:
     """Over all blocks of a design, for one frame."""
-    return summed(engine_counts(stage.engine, stage.rounds) for stage in design.stages)
+    return summed(engine_counts(stage.engine, stage.rounds, design.plan.family) for stage in design.stages)
 
 
 def summed(parts: Iterable[Counts]) -> Counts:
@@ -97,15 +97,15 @@ def _compute(engine: Engine, operations: int) -> list[tuple[Action, float]]:
         pairs = 1 if engine.arithmetic == "xnor" else sum(len(members) for members in products.planes)
         return [(Action("binary_accumulate", acc), operations * pairs), *compared]
     if isinstance(engine, Unrolled):  # a LUT adds a bit
-        return [(Action("int_add", 1), engine.logic_luts)]
+        return [(Action("int_add", 1), engine.logic_luts("generic"))]
     if isinstance(engine, (Scale, Requant)):
         return [(Action("int_multiply", engine.x_type.bits, engine.multiplier_type.bits), operations),
                 (Action("int_add", engine.out_type.bits), operations)]
     return [(Action("int_add", engine.word_in.type.bits), operations)]
 
 
-def _access(memory: Memory, verb: str, bits: float) -> tuple[Action, float]:
+def _access(memory: Memory, verb: str, bits: float, family: str) -> tuple[Action, float]:
     """Reads or writes of so many bits in all, and how many they are."""
-    if memory.is_block:
+    if memory.is_block(family):
         return Action(f"sram_{verb}", RAM_BITS, bytes=RAM_BYTES), bits / RAM_BITS
     return Action(f"register_{verb}", RAM_BITS), bits / RAM_BITS

@@ -12,6 +12,7 @@ from intir import IntType
 
 from ..schedule import Schedule
 from .base import Actions, Engine, Word
+from .cells import mixed
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,5 @@ class Argmax(Engine):
     def actions(self) -> Actions:
         return Actions(operations=self.channels)
 
-    @property
-    def logic_luts(self) -> int:
-        return self.pe * (self.x_type.bits * 3 // 2 + max(1, (self.channels - 1).bit_length())) + 8
+    def logic_luts(self, family: str) -> int:
+        return mixed(self.pe * (self.x_type.bits * 3 // 2 + max(1, (self.channels - 1).bit_length())) + 8, family)

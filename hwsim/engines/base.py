@@ -1,7 +1,7 @@
 """What every engine's parameter object answers.
 
 One frozen dataclass per engine.  It says when (``schedule``), what moves and what is computed (``actions``), and how
-large it is (``luts``); the block of the same name in `codegen.blocks` takes that very object and is the hardware.
+large it is (``resources``); the block of the same name in `codegen.blocks` takes that very object and is the hardware.
 """
 
 from __future__ import annotations
@@ -78,9 +78,8 @@ class Engine:
         """What one round of the schedule moves and computes."""
         return Actions()
 
-    @property
-    def logic_luts(self) -> int:
-        """Estimated LUTs (of six inputs) but for those of its memories."""
+    def logic_luts(self, family: str) -> int:
+        """Estimated LUTs of a family but for those of its memories."""
         raise NotImplementedError
 
     @property
@@ -88,21 +87,15 @@ class Engine:
         """What it stores."""
         return ()
 
-    @property
-    def dsps(self) -> int:
-        """Estimated DSPs."""
+    def dsps(self, family: str) -> int:
+        """Estimated DSPs of a family."""
         return 0
 
-    @property
-    def resources(self) -> Resources:
-        """What it takes of a device, estimated."""
+    def resources(self, family: str) -> Resources:
+        """What it takes of a device of a family (one of `hwsim.plan.FAMILIES`), estimated."""
         memories = self.memories
-        return Resources(self.logic_luts + sum(one.luts for one in memories), sum(one.brams for one in memories), self.dsps)
-
-    @property
-    def luts(self) -> int:
-        """Estimated LUTs, memories in LUTs included."""
-        return self.resources.luts
+        return Resources(self.logic_luts(family) + sum(one.luts(family) for one in memories),
+                         sum(one.brams(family) for one in memories), self.dsps(family))
 
     @property
     def memory_bits(self) -> int:

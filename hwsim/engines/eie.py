@@ -31,6 +31,7 @@ from typing import ClassVar
 from intir import IntType
 
 from .base import Engine, Word
+from .cells import mixed
 from .elementwise import Elementwise
 from .memories import Memory
 from .multipliers import product_dsps, product_luts
@@ -200,18 +201,17 @@ class Eie(Engine):
     def _queued_bits(self) -> int:
         return self.position_bits + self.rows.bit_length() + self.x_type.bits
 
-    @property
-    def dsps(self) -> int:
-        return self.pes * product_dsps(self.x_type, self.w_type) + sum(one.dsps for one in self.post)
+    def dsps(self, family: str) -> int:
+        return self.pes * product_dsps(self.x_type, self.w_type, family) + sum(one.dsps(family) for one in self.post)
 
-    @property
-    def logic_luts(self) -> int:
+    def logic_luts(self, family: str) -> int:
         entry, count, total = self.index_bits + self.code_bits, self.rows.bit_length(), self.sum_type.bits
-        pe = (product_luts(self.x_type, self.w_type) + 2 * self.position_bits + 5 * count + self.x_type.bits + 2 * total
+        pe = (2 * self.position_bits + 5 * count + self.x_type.bits + 2 * total
               + entry * _choice(self.read_entries) + 5 * (self.queue_depth - 1).bit_length() + 10)
         scan = self.lanes * (2 + self.x_type.bits * 3 // 2)
         drain = total * (self.lanes * _choice(self.pes // self.lanes) + self.lanes_out * _choice(self.lanes // self.lanes_out))
-        return self.pes * (pe + 1) + scan + drain + sum(one.logic_luts for one in self.post) + 45
+        own = self.pes * product_luts(self.x_type, self.w_type, family) + mixed(self.pes * (pe + 1) + scan + drain + 45, family)
+        return own + sum(one.logic_luts(family) for one in self.post)
 
 
 def _choice(values: int) -> int:

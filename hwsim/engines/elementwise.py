@@ -16,6 +16,7 @@ from intir import IntType
 
 from ..schedule import Schedule
 from .base import Actions, Engine, Word
+from .cells import has_lut4, mixed
 from .memories import Memory
 from .multipliers import product_dsps, product_luts
 
@@ -82,7 +83,8 @@ class Elementwise(Engine):
 
     @property
     def memories(self) -> tuple[Memory, ...]:
-        return (Memory(self.folds, self.memory_bits // self.folds),) if self.from_memory else ()
+        varied = [kind for kind in self.constants if kind.levels > 1]
+        return tuple(Memory(self.folds, self.pe * kind.bits) for kind in varied) if self.from_memory else ()
 
 
 @dataclass(frozen=True)
@@ -99,9 +101,8 @@ class Clip(Elementwise):
     lo: int
     hi: int
 
-    @property
-    def logic_luts(self) -> int:
-        return self.pe * (self.x_type.bits + self.out_type.bits) + 4
+    def logic_luts(self, family: str) -> int:
+        return mixed(self.pe * (self.x_type.bits + self.out_type.bits) + 4, family)
 
 
 @dataclass(frozen=True)
@@ -127,13 +128,13 @@ class Scale(Elementwise):
     def stages(self) -> int:
         return 2
 
-    @property
-    def dsps(self) -> int:
-        return self.pe * product_dsps(self.x_type, self.multiplier_type)
+    def dsps(self, family: str) -> int:
+        return self.pe * product_dsps(self.x_type, self.multiplier_type, family)
 
-    @property
-    def logic_luts(self) -> int:
-        return self.pe * (product_luts(self.x_type, self.multiplier_type) + self.out_type.bits) + 4
+    def logic_luts(self, family: str) -> int:
+        """A product in a DSP of 7 series has its sum there, too."""
+        total = 0 if self.dsps(family) and not has_lut4(family) else self.out_type.bits
+        return self.pe * (product_luts(self.x_type, self.multiplier_type, family) + total) + mixed(4, family)
 
 
 @dataclass(frozen=True)
@@ -171,16 +172,23 @@ class Requant(Elementwise):
     def stages(self) -> int:
         return 4 if self.rounding == "gemmlowp" else 3
 
-    @property
-    def dsps(self) -> int:
-        return self.pe * product_dsps(self.x_type, self.multiplier_type)
+    def dsps(self, family: str) -> int:
+        return self.pe * product_dsps(self.x_type, self.multiplier_type, family)
+
+    def logic_luts(self, family: str) -> int:
+        shifts = 1 + 0.39 * self._shifts**2 if has_lut4(family) else 1 + self._shifts // 2
+        product = product_luts(self.x_type, self.multiplier_type, family)
+        return self.pe * (product + round(self._product_bits * shifts)) + mixed(4, family)
 
     @property
-    def logic_luts(self) -> int:
-        bits = self.x_type.bits + self.multiplier_type.bits
-        align = bits * self.alignment_type.hi.bit_length() // 2 * self.from_memory
-        rounding = max(1, bits - self.shift_type.lo) + self.shift_type.hi // 5
-        return self.pe * (product_luts(self.x_type, self.multiplier_type) + align + 2 * rounding) + 6
+    def _product_bits(self) -> int:
+        """Of what is shifted and rounded: a bit for each in the adder that rounds, which takes two steps of the shift along."""
+        return self.x_type.bits + (self.multiplier_type.bits if self.multiplier_type.hi > 1 else 0)
+
+    @property
+    def _shifts(self) -> int:
+        """Steps of the shift that brings all channels to one place: multiplexers of two, of which a LUT of six inputs does two."""
+        return self.alignment_type.hi.bit_length() if self.from_memory else 0
 
 
 @dataclass(frozen=True)
@@ -214,6 +222,5 @@ class Lookup(Elementwise):
     def memories(self) -> tuple[Memory, ...]:
         return (Memory(self.entries, self.out_type.bits),) * self.pe
 
-    @property
-    def logic_luts(self) -> int:
-        return 4
+    def logic_luts(self, family: str) -> int:
+        return mixed(4, family)

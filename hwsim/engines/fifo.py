@@ -7,7 +7,10 @@ from typing import ClassVar
 
 from ..schedule import Schedule
 from .base import Passing
+from .cells import mixed
 from .memories import Memory
+
+SMALL_DEPTH, SMALL_LUTS = 2, 8
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,6 @@ class StreamFifo(Passing):
     def memories(self) -> tuple[Memory, ...]:
         return (Memory(self.depth, self.word_in.bits, "async"),)
 
-    @property
-    def logic_luts(self) -> int:
-        """The counters."""
-        return 3 * self.depth.bit_length()
+    def logic_luts(self, family: str) -> int:
+        """Of two words, where one is read and written; of more, counters and what compares them."""
+        return SMALL_LUTS if self.depth <= SMALL_DEPTH else mixed(5 * self.depth.bit_length(), family)

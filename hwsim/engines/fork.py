@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from ..schedule import Schedule
 from .base import Passing
+from .cells import mixed
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,5 @@ class Fork(Passing):
     def schedule(self) -> Schedule:
         raise TypeError("a fork has no schedule; the simulator treats it by its rule")
 
-    @property
-    def logic_luts(self) -> int:
-        return 2 * self.outputs
+    def logic_luts(self, family: str) -> int:
+        return mixed(2 * self.outputs, family)

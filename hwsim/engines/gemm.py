@@ -20,6 +20,7 @@ from typing import ClassVar
 from intir import BIPOLAR, BitwrightError, IntType, signed, unsigned
 
 from .base import Engine, Word
+from .cells import has_lut4, mixed, mux
 from .memories import Memory
 from .multipliers import LOGIC_PRODUCT_BITS, product_dsps, product_luts
 from .popcount import FAMILIES
@@ -199,19 +200,21 @@ class Gemm(Engine):
         return (*self.tile_memories, *[Memory(1 << self.sum_address_bits, self.kept_type.bits, "async")] * self.columns,
                 Memory(self.commands, loads, "async"), Memory(self.commands, bits, "async"))
 
-    @property
-    def dsps(self) -> int:
-        return 0 if self.is_binary else self.peak_macs * product_dsps(self.x_type, self.w_type)
+    def dsps(self, family: str) -> int:
+        return 0 if self.is_binary else self.peak_macs * product_dsps(self.x_type, self.w_type, family)
 
-    @property
-    def logic_luts(self) -> int:
+    def logic_luts(self, family: str) -> int:
         kept, bits = self.kept_type.bits, self.x_type.bits + self.w_type.bits
         if self.is_binary:
             element = self.products.popcount().luts + kept
         elif bits > LOGIC_PRODUCT_BITS and self.lanes == 1:
-            element = 0  # a DSP multiplies and adds
+            # A DSP multiplies, and adds in 7 series; ECP5 adds, and clears the sum, in LUTs.
+            element = 2 * kept if has_lut4(family) else 0
         else:
-            element = self.lanes * product_luts(self.x_type, self.w_type) + (self.lanes - 1) * bits + kept
+            element = self.lanes * product_luts(self.x_type, self.w_type, family) + (self.lanes - 1) * bits + kept
+        if has_lut4(family):  # shift registers are flip-flops
+            choice = self.columns * kept * mux(self.rows, family)
+            return self.rows * self.columns * element + choice + mixed(4 * self.command_bits + 200, family)
         choice = self.columns * kept * ((self.rows + 2) // 4)
         skew = self.lanes * ((self.rows - 1) * self.x_type.bits + (self.columns - 1) * self.w_type.bits) * 3 // 4  # shift registers
-        return self.rows * self.columns * element + choice + skew + 4 * self.command_bits + 200
+        return self.rows * self.columns * element + mixed(choice + skew + 4 * self.command_bits + 200, family)

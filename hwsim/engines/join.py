@@ -12,6 +12,7 @@ from intir import IntType
 
 from ..schedule import Schedule
 from .base import Actions, Engine, Word
+from .cells import mixed
 from .memories import Memory
 from .multipliers import product_dsps, product_luts
 
@@ -92,15 +93,13 @@ class Arithmetic(Engine):
     def memories(self) -> tuple[Memory, ...]:
         return (Memory(self.folds, self.words_in[1].bits, "async"),) if self.repeat == "pixels" else ()
 
-    @property
-    def dsps(self) -> int:
-        return self.lanes * product_dsps(self.a_type, self.b_type) if self.operation == "mul" else 0
+    def dsps(self, family: str) -> int:
+        return self.lanes * product_dsps(self.a_type, self.b_type, family) if self.operation == "mul" else 0
 
-    @property
-    def logic_luts(self) -> int:
-        one = product_luts(self.a_type, self.b_type) if self.operation == "mul" else self.out_type.bits
+    def logic_luts(self, family: str) -> int:
+        one = product_luts(self.a_type, self.b_type, family) if self.operation == "mul" else self.out_type.bits
         held = 0 if self.repeat == "none" else self.words_in[1].bits
-        return self.lanes * one + held + 4
+        return self.lanes * one + held + mixed(4, family)
 
 
 @dataclass(frozen=True)
@@ -146,6 +145,5 @@ class Concat(Engine):
         which = np.repeat(np.arange(len(self.counts)), self.counts)
         return Schedule(which[:, None] == np.arange(len(self.counts)), which >= 0, 1)
 
-    @property
-    def logic_luts(self) -> int:
-        return self.word_out.bits * -(-len(self.counts) // 3) + 2 * max(self.counts).bit_length() + 4
+    def logic_luts(self, family: str) -> int:
+        return mixed(self.word_out.bits * -(-len(self.counts) // 3) + 2 * max(self.counts).bit_length() + 4, family)

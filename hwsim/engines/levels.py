@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from .cells import constant_comparison, mixed
 from .memories import Memory
 
 #: Most thresholds that are compared at once.
@@ -77,7 +78,8 @@ class Levels:
                   for step in range(1, self.steps)]
         return (Memory(self.folds, self.pe * self.bits, style=self.memory), *(table for table in tables for _ in range(self.pe)))
 
-    @property
-    def luts(self) -> int:
+    def luts(self, family: str) -> int:
         """Estimated LUTs of the comparisons; tables are among the memories."""
-        return self.pe * (self.steps if self.bisects else self.thresholds) * (self.bits + 1) // 2
+        if self.folds == 1 and not self.bisects:
+            return self.pe * self.thresholds * constant_comparison(self.bits, family)
+        return mixed(self.pe * (self.steps if self.bisects else self.thresholds) * (self.bits + 1) // 2, family)

@@ -21,6 +21,7 @@ from intir import IntType
 
 from ..schedule import Schedule
 from .base import Actions, Engine, Word
+from .cells import mixed
 from .memories import STYLES, Memory
 from .window import Pair, WindowError, output_size, padded_type, transposed_size
 
@@ -303,10 +304,9 @@ class LineBuffer(Engine):
         delays = ((self.row_delay, self.line_bits, self.memory), (self.col_delay, self.column_bits, "auto"))
         return tuple(Memory(delay, bits, "ram", style) for delay, bits, style in delays if delay > MOST_REGISTERS and bits)
 
-    @property
-    def logic_luts(self) -> int:
+    def logic_luts(self, family: str) -> int:
         """Counters; padding resets what is kept in registers."""
         control = 2 * self.words.bit_length() + self.lanes * (self.kept_type != self.type)
         for scan in (self.rows, self.cols):
             control += 2 * (scan.length - 1).bit_length() + 2 * (scan.stride * scan.insert - 1).bit_length()
-        return control + sum(2 * one.depth.bit_length() for one in self.memories)
+        return mixed(control + sum(2 * one.depth.bit_length() for one in self.memories), family)

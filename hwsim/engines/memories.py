@@ -1,21 +1,74 @@
 """Memories: what an engine stores, and whether that costs LUTs or block RAMs.
 
-The counts are those of Yosys for 7 series: it puts a memory where it costs least, and the costs are its own.  A block RAM
-here is one of 18 kbit; a RAMB36 counts as two.  ECP5's have the same size.
+The counts are those of Yosys: it puts a memory where it costs least, and the costs are its own (its pass memory_libmap, and the
+libraries ``xilinx/brams_xc4v.txt``, ``xilinx/lutrams_xc5v.txt``, ``lattice/brams_16kd.txt`` and ``lattice/lutrams_trellis.txt``
+of version 0.70).  A memory stands in rows of units; a unit of some width holds bits of several rows, and multiplexers choose the
+row.  A block RAM here is one of 18 kbit; a RAMB36 counts as two.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
+from typing import NamedTuple
+
+from .cells import mux
 
 #: Where a memory goes: as synthesis likes, into LUTs, or into block RAM.
 STYLES = ("auto", "distributed", "block")
-#: (words, bits) that an 18 kbit block RAM can be.
-SHAPES = ((512, 36), (1024, 18), (2048, 9), (4096, 4), (8192, 2), (16384, 1))
-#: What Yosys takes a block RAM for, in LUTs, when it weighs a ROM.
-BLOCK_COST_LUTS = 129
-#: Largest memory of more than 64 words that it makes of LUT RAM.
-MOST_LUTRAM_BITS = 2048
+
+
+class Unit(NamedTuple):
+    """A cell that stores.
+
+    Parameters
+    ----------
+    shapes : tuple of (int, int)
+        Words, and bits of a word, that it can be.
+    cost : float
+        What Yosys takes it for, in LUTs.
+    bit_cost : float
+        Part of the cost that counts by the bits used.
+    luts, brams : int
+        What it is.
+    byte : int
+        Bits that are written together.
+    """
+
+    shapes: tuple[tuple[int, int], ...]
+    cost: float
+    bit_cost: float = 0.0
+    luts: int = 0
+    brams: int = 0
+    byte: int = 9
+
+
+def _shapes(address_bits: int, *widths: int) -> tuple[tuple[int, int], ...]:
+    return tuple((1 << address_bits - place, width) for place, width in enumerate(widths))
+
+
+BLOCK_RAMS = {
+    "xilinx": (Unit(_shapes(14, 1, 2, 4, 9, 18, 36), 129, brams=1), Unit(_shapes(15, 1, 2, 4, 9, 18, 36, 72), 257, brams=2),
+               Unit(_shapes(16, 1, 2, 4, 9), 513, brams=4)),
+    "ecp5": (Unit(_shapes(14, 1, 2, 4, 9, 18, 36), 128, brams=1),),
+}
+LUT_RAMS = {
+    "xilinx": (Unit(((32, 6),), 8, 7, luts=4, byte=6), Unit(((64, 3),), 8, 7, luts=4, byte=3)),
+    "ecp5": (Unit(((16, 4),), 4, luts=6, byte=4),),
+}
+#: What Yosys takes a multiplexer's input, a write enable and the port of a block RAM for, in LUTs.
+MUX_COST, ENABLE_COST, PORT_COST = 0.5, 0.5, 2.0
+#: Words of a ROM that a LUT holds one bit of.
+LUT_WORDS = {"xilinx": 64, "ecp5": 16}
+#: LUTs whose outputs a slice's own multiplexers join, so that a ROM's bit of so many LUTs needs no more.
+FREE_LUTS = {"xilinx": 4, "ecp5": 8}
+#: LUTs that multiplexers add to each LUT of a larger ROM; random contents, fitted from 512 to 4,096 words.
+MULTIPLEXED = {"xilinx": 0.42, "ecp5": 0.5}
+#: Words up to which bits are often alike.
+MOST_ALIKE = 8
+#: Smaller ones that are written become flip-flops.
+LEAST_LUTRAM_BITS = 28
 
 
 @dataclass(frozen=True)
@@ -42,36 +95,66 @@ class Memory:
         """Whether nothing is stored: constants and registers are no memories."""
         return self.bits == 0 or self.depth <= (1 if self.kind == "rom" else 0)
 
-    @property
-    def is_block(self) -> bool:
-        """Whether it is block RAM."""
-        if self.kind == "async" or self.style == "distributed" or self.is_empty:
-            return False
-        if self.kind == "ram" and self.style == "auto":
-            return self.depth > 64 and self.depth * self.bits > MOST_LUTRAM_BITS
-        return self.style == "block" or self._in_luts > BLOCK_COST_LUTS * self._in_blocks
+    def is_block(self, family: str) -> bool:
+        """Whether it is block RAM in a family."""
+        return self.brams(family) > 0
 
-    @property
-    def luts(self) -> int:
-        """LUTs that it takes."""
-        return 0 if self.is_block or self.is_empty else self._in_luts
+    def luts(self, family: str) -> int:
+        """LUTs of a family that it takes, with those that choose its rows."""
+        return _placed(self, _lut(family))[0]
 
-    @property
-    def brams(self) -> int:
+    def brams(self, family: str) -> int:
         """Block RAMs of 18 kbit that it takes."""
-        return self._in_blocks if self.is_block else 0
+        return _placed(self, _lut(family))[1]
 
-    @property
-    def _in_blocks(self) -> int:
-        return min(-(-self.depth // words) * -(-self.bits // bits) for words, bits in SHAPES)
+    def rom_luts(self, family: str) -> int:
+        """In LUTs as logic, where nothing is written: a LUT for each bit of some words, and multiplexers.
 
-    @property
-    def _in_luts(self) -> int:
-        """A ROM: a LUT for 64 words and bit; LUT RAM: four LUTs for 32 words of 6 bits or 64 of 3; and multiplexers."""
-        blocks = -(-self.depth // 64)
-        if self.kind == "rom":
-            return self.bits * (blocks + (blocks - 1) // 3)
-        return (4 * -(-self.bits // 6) if self.depth <= 32 else 4 * blocks * -(-self.bits // 3)) + self.bits * (blocks // 2)
+        Bits that are equal in all words are one, and few words leave few that differ: not the two constants, and not the
+        address bits.
+        """
+        groups = -(-self.depth // LUT_WORDS[_lut(family)])
+        different = (1 << self.depth) - 2 - (self.depth - 1).bit_length() if self.depth <= MOST_ALIKE else self.bits
+        each = groups if groups <= FREE_LUTS[_lut(family)] else round(groups * (1 + MULTIPLEXED[_lut(family)]))
+        return min(self.bits, different) * each
+
+
+def _lut(family: str) -> str:
+    """The family whose LUTs are counted: those of ECP5, or else of six inputs."""
+    return "ecp5" if family == "ecp5" else "xilinx"
+
+
+@cache
+def _placed(memory: Memory, family: str) -> tuple[int, int]:
+    """LUTs and block RAMs of a memory, where Yosys puts it."""
+    if memory.is_empty:
+        return 0, 0
+    written = memory.kind != "rom"
+    if written and memory.depth * memory.bits < LEAST_LUTRAM_BITS:
+        return memory.bits, 0  # flip-flops, and a multiplexer
+    blocks = list(_arranged(memory, BLOCK_RAMS[family], written, family)) if memory.kind != "async" else []
+    if written:
+        logic = list(_arranged(memory, LUT_RAMS[family], written, family))
+    else:
+        logic = [(memory.depth * memory.bits / LUT_WORDS[family], memory.rom_luts(family), 0)]
+    places = {"distributed": logic, "block": blocks or logic}.get(memory.style, logic + blocks)
+    _, luts, brams = min(places, key=lambda place: place[0])
+    return luts, brams
+
+
+def _arranged(memory: Memory, units: tuple[Unit, ...], written: bool, family: str) -> Iterator[tuple[float, int, int]]:
+    """Cost, LUTs and block RAMs of a memory made of such units, in each of their shapes."""
+    for unit in units:
+        for words, width in unit.shapes:
+            rows = -(-memory.depth // words)
+            byte = min(unit.byte, width) if written else 1
+            slots = -(-memory.bits // byte) * byte
+            count = -(-rows * slots // width)
+            cost = (unit.cost - unit.bit_cost) * count + unit.bit_cost * rows * memory.bits / width
+            cost += MUX_COST * (rows - 1) * memory.bits + ENABLE_COST * rows * (written and rows > 1)
+            cost += PORT_COST * (unit.brams > 0)
+            chosen = memory.bits * mux(rows, family) + rows * (written and rows > 1)
+            yield cost, count * unit.luts + chosen, count * unit.brams
 
 
 @dataclass(frozen=True)
@@ -81,7 +164,7 @@ class Resources:
     Parameters
     ----------
     luts : int
-        Of six inputs.
+        Of the family: of six inputs, in ECP5 of four.
     brams : int
         Of 18 kbit.
     dsps : int

@@ -24,6 +24,7 @@ from intir import IntType
 
 from ..schedule import Schedule
 from .base import Actions, Engine, Word
+from .cells import mixed
 from .levels import MOST_AT_ONCE, Levels
 from .memories import Memory
 from .products import Products
@@ -206,14 +207,13 @@ class Mvu(Engine):
         if self.replays:
             stored.append(Memory(self.synapse_folds, self.word_in.bits, "ram"))
         if self.keeps_sums:
-            stored.append(Memory(self.group_folds, self.pe * acc, "async"))
+            stored.append(Memory(self.group_folds, self.pe * acc, "ram"))  # its address comes from a register
         return tuple(stored)
 
-    @property
-    def dsps(self) -> int:
-        return self.pe * self.products.dsps
+    def dsps(self, family: str) -> int:
+        return self.pe * self.products.dsps(family)
 
-    @property
-    def logic_luts(self) -> int:
+    def logic_luts(self, family: str) -> int:
         acc = self.accumulator_bits
-        return self.pe * (self.products.luts + acc) + self.levels.luts + self.word_in.bits * self.replays + 20
+        sums = self.pe * (self.products.luts(family) + acc) + self.levels.luts(family)
+        return sums + self.word_in.bits * self.replays + mixed(20, family)

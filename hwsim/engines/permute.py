@@ -10,6 +10,7 @@ import numpy as np
 
 from ..schedule import Buffer, Schedule
 from .base import Actions, Passing
+from .cells import mixed
 from .memories import Memory
 
 
@@ -59,7 +60,6 @@ class Permute(Passing):
     def memories(self) -> tuple[Memory, ...]:
         return (Memory(2 * self.folds, self._kept_bits, "async"),)
 
-    @property
-    def logic_luts(self) -> int:
+    def logic_luts(self, family: str) -> int:
         select = sum((len(lanes) + 1) // 3 * self.type.bits for lanes in self.sources) * (self.folds > 1)
-        return select + 4 * self.folds.bit_length() + 6
+        return mixed(select + 4 * self.folds.bit_length() + 6, family)

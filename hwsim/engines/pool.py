@@ -12,6 +12,7 @@ from intir import IntType
 
 from ..schedule import Schedule
 from .base import Actions, Engine, Word
+from .cells import mixed
 from .memories import Memory
 
 #: What a pool computes.
@@ -101,8 +102,7 @@ class Pool(Engine):
     def memories(self) -> tuple[Memory, ...]:
         return (Memory(self.folds, self.pe * self.counter_type.bits, "async"),) if self.keeps else ()
 
-    @property
-    def logic_luts(self) -> int:
+    def logic_luts(self, family: str) -> int:
         bits = self.counter_type.bits
         joins = self.simd if self.steps > 1 else self.simd - 1
-        return joins * self.pe * bits * (2 if self.operation == "max" else 1) + 10
+        return joins * self.pe * bits * (2 if self.operation == "max" else 1) + mixed(10, family)

@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 
 from intir import BIPOLAR, TERNARY, IntType, unsigned
 
+from .cells import mixed
 from .multipliers import LOGIC_PRODUCT_BITS
 from .popcount import PopcountTree
 
@@ -157,9 +158,8 @@ class Products:
         """Whether accumulators start with a constant of their output."""
         return self.arithmetic == "planes" and (self.x_origin != 0 or self.w_type.lo < 0)
 
-    @property
-    def luts(self) -> int:
-        """Estimated LUTs of one processing element."""
+    def luts(self, family: str) -> int:
+        """Estimated LUTs of one processing element; the counters' are those of their own family."""
         bits = self.x_type.bits
         trees = self.counters
         if self.arithmetic == "xnor":
@@ -169,11 +169,10 @@ class Products:
             return sum(tree.luts for tree in trees) + masks + sum(tree.out_bits + 1 for tree in trees[1:])
         if self.arithmetic == "distance":
             return self.lanes * (3 * max(bits, self.w_type.bits) + trees[0].out_bits) + trees[0].luts
-        multiply = 0 if self.dsps else 2 * bits * self.w_type.bits
-        return self.lanes * (multiply + self.product_bits)
+        multiply = 0 if self.dsps(family) else mixed(2 * bits * self.w_type.bits, family)
+        return self.lanes * multiply + (self.lanes - 1) * self.product_bits
 
-    @property
-    def dsps(self) -> int:
+    def dsps(self, family: str) -> int:
         """Estimated DSPs of one processing element."""
         in_dsps = self.arithmetic == "integer" and self.product_bits > LOGIC_PRODUCT_BITS and self.x_type.levels > 1
         return self.lanes if in_dsps else 0

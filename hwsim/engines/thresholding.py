@@ -9,6 +9,7 @@ from typing import ClassVar
 from intir import IntType
 
 from .base import Actions
+from .cells import mixed
 from .elementwise import Elementwise
 from .levels import MOST_AT_ONCE, Levels
 from .memories import Memory
@@ -69,6 +70,5 @@ class Thresholding(Elementwise):
     def memories(self) -> tuple[Memory, ...]:
         return self.levels.memories
 
-    @property
-    def logic_luts(self) -> int:
-        return self.levels.luts + 4
+    def logic_luts(self, family: str) -> int:
+        return self.levels.luts(family) + mixed(4, family)

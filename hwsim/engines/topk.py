@@ -12,6 +12,7 @@ from intir import IntType
 
 from ..schedule import Schedule
 from .base import Actions, Engine, Word
+from .cells import mixed
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,5 @@ class TopK(Engine):
     def actions(self) -> Actions:
         return Actions(operations=self.channels * self.k)
 
-    @property
-    def logic_luts(self) -> int:
-        return self.k * (self.x_type.bits * 3 // 2 + (self.channels - 1).bit_length()) + 8
+    def logic_luts(self, family: str) -> int:
+        return mixed(self.k * (self.x_type.bits * 3 // 2 + (self.channels - 1).bit_length()) + 8, family)

@@ -19,6 +19,7 @@ from ..schedule import Schedule
 from .adder_graph import AdderGraph, Int64, Output, width
 from .adder_search import adder_graph, digits, normal_columns
 from .base import Actions, Engine, Word
+from .cells import mixed
 from .products import origin
 
 #: Adders between registers.
@@ -141,14 +142,13 @@ class Unrolled(Engine):
     def actions(self) -> Actions:
         return Actions(operations=self.inputs * self.outputs)
 
-    @property
-    def logic_luts(self) -> int:
+    def logic_luts(self, family: str) -> int:
         turned = self.inputs * self.x_type.signed
         results = [self.graph.bits(out.value) for out in self.graph.outputs if out.value is not None]
         if self.thresholds:
             results = [cuts.luts(self.graph.bits(out.value)) for cuts, out in zip(self.thresholds, self.graph.outputs, strict=True)
                        if out.value is not None]
-        return self.graph.node_luts + turned + sum(results) + 4
+        return self.graph.node_luts + turned + sum(results) + mixed(4, family)
 
 
 def unrolled(weights: Int64, x_type: IntType, out_type: IntType, rows: Int64 | None = None, family: str = "xilinx",

@@ -12,6 +12,7 @@ from intir import IntType
 
 from ..schedule import Schedule
 from .base import Engine, Word
+from .cells import mixed
 
 
 @dataclass(frozen=True)
@@ -56,9 +57,8 @@ class Width(Engine):
         step, every = np.arange(self.ratio), np.ones(self.ratio, np.bool_)
         return Schedule(every, step == self.ratio - 1, 1) if self.widens else Schedule(step == 0, every, 1)
 
-    @property
-    def logic_luts(self) -> int:
-        return 4 if self.widens else self.word_in.bits + 4
+    def logic_luts(self, family: str) -> int:
+        return mixed(4 if self.widens else self.word_in.bits + 4, family)
 
 
 def converters(lanes_in: int, lanes_out: int, kind: IntType) -> list[Width]:

@@ -20,6 +20,7 @@ from intir import BitwrightError, IntType
 
 from ..schedule import Buffer
 from .base import Actions, Engine, Word
+from .cells import mixed
 from .memories import STYLES, Memory
 
 Int64 = NDArray[np.int64]
@@ -311,15 +312,14 @@ class Window(Engine):
     def memories(self) -> tuple[Memory, ...]:
         return (Memory(self.depth, self.word_in.bits, "ram", self.memory),)
 
-    @property
-    def logic_luts(self) -> int:
+    def logic_luts(self, family: str) -> int:
         """The counters."""
         address, counters = self.depth.bit_length(), sum((loop.count - 1).bit_length() for loop in self.loops)
         control = 3 * address + 2 * counters + 7 + 28 * self.has_pads
         if self.depth & (self.depth - 1):
             control += address
         pads = self.lanes * (self.word_out != self.word_in)
-        return control + pads
+        return mixed(control + pads, family)
 
 
 def padded_type(kind: IntType, value: int) -> IntType:

@@ -70,12 +70,12 @@ class _Alone:
 
     def block(self, suffix: str, engine: Engine, inputs: list[Flow], words_out: int, rounds: int, **constants: object) -> Flow:
         """Count a block."""
-        self.taken += engine.resources
+        self.taken += engine.resources(self.target)
         if isinstance(engine, Mvu):
             trees = engine.products.counters
             exact = sum(quick_tree_luts(tree.n_bits, tree.pairs, self.target) - tree.luts for tree in trees)
             self.taken += Resources(round(engine.pe * exact))
-        self.counts.append(engine_counts(engine, rounds))
+        self.counts.append(engine_counts(engine, rounds, self.target))
         return Flow(0, engine.word_out, words_out)
 
     def converted(self, flow: Flow, lanes: int) -> Flow:

@@ -74,19 +74,21 @@ class Space:
         Of the device.
     shell : Resources
         What every choice takes besides.
+    family : str
+        FPGA family.
     """
 
     def __init__(self, graph: Graph, layers: Sequence[Layer], found: Sequence[Sequence[Candidate]], room: Resources,
-                 shell: Resources = Resources()) -> None:  # noqa: B008 - frozen
+                 shell: Resources = Resources(), family: str = "generic") -> None:  # noqa: B008 - frozen
         self.layers, self.found, self.room, self.shell = list(layers), [list(one) for one in found], room, shell
         self.cycles = [np.array([one.cycles for one in each], np.int64) for each in found]
         self.energy = [np.array([one.energy_pj for one in each]) for each in found]
         self.taken = [np.array([(one.resources.luts, one.resources.brams, one.resources.dsps) for one in each], np.int64)
                       for each in found]
         self.links: list[_Link] = []
-        self._connect(graph)
+        self._connect(graph, family)
 
-    def _connect(self, graph: Graph) -> None:
+    def _connect(self, graph: Graph, family: str) -> None:
         makers = {layer.value: number for number, layer in enumerate(self.layers)}
         readers: dict[int, int] = {}
         for number, layer in enumerate(self.layers):
@@ -95,15 +97,16 @@ class Space:
                 if producer is not None:
                     readers[producer] = readers.get(producer, 0) + 1
                     self.links.append(_Link(producer, number, np.array([
-                        [_link_luts(one.type_out, one.lanes_out, other.lanes_in[position]) for other in self.found[number]]
+                        [_link_luts(one.type_out, one.lanes_out, other.lanes_in[position], family) for other in self.found[number]]
                         for one in self.found[producer]], np.int64)))
         end = makers.get(source_of(graph, graph.output.value))
         if end is not None:  # a queue stands in front of the output, too
             readers[end] = readers.get(end, 0) + 1
-            self.taken[end][:, 0] += [_link_luts(one.type_out, one.lanes_out, one.lanes_out) for one in self.found[end]]
+            self.taken[end][:, 0] += [_link_luts(one.type_out, one.lanes_out, one.lanes_out, family) for one in self.found[end]]
         for number, count in readers.items():
             if count > 1:
-                self.taken[number][:, 0] += [Fork(one.lanes_out, one.type_out, count).luts for one in self.found[number]]
+                forks = [Fork(one.lanes_out, one.type_out, count) for one in self.found[number]]
+                self.taken[number][:, 0] += [one.resources(family).luts for one in forks]
 
     @cached_property
     def targets(self) -> list[int]:
@@ -206,10 +209,10 @@ class Space:
 
 
 @cache
-def _link_luts(kind: IntType, lanes_out: int, lanes_in: int) -> int:
+def _link_luts(kind: IntType, lanes_out: int, lanes_in: int, family: str) -> int:
     """Of a queue and the converters of a stream, as `design` puts them."""
     made = converters(lanes_out, lanes_in, kind)
     widest = max([lanes_out, *(one.lanes_out for one in made)])
-    return StreamFifo(widest, kind, LEAST_DEPTH).luts + sum(one.luts for one in made)
+    return sum(one.resources(family).luts for one in (StreamFifo(widest, kind, LEAST_DEPTH), *made))
 
 

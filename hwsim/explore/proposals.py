@@ -148,7 +148,8 @@ class Proposals:
                     f"layer '{layer.name}' alone is too large for {self.device.name}, which has room for "
                     f"{listed(self.device.room)}, however it is folded; choose a larger device")
                 return None
-        return Space(self.graph, layers, found, self.device.room, control_resources(self.device.family, CONTROLS[0]))
+        return Space(self.graph, layers, found, self.device.room, control_resources(self.device.family, CONTROLS[0]),
+                     self.device.family)
 
     def _sparse(self, name: str) -> list[LayerPlan]:
         made = []

@@ -174,13 +174,13 @@ class Layer(ABC):
         """Multiply-accumulates per frame, if it is a product."""
         return 0
 
-    def luts(self, entry: LayerPlan) -> int:
-        """Estimated LUTs of a folding, to choose between foldings."""
+    def luts(self, entry: LayerPlan, family: str) -> int:
+        """Estimated LUTs of a folding on a family, to choose between foldings."""
         return entry.pe
 
-    def resources(self, entry: LayerPlan) -> Resources:
+    def resources(self, entry: LayerPlan, family: str) -> Resources:
         """What a folding changes, estimated: its LUTs, unless the layer says more."""
-        return Resources(self.luts(entry))
+        return Resources(self.luts(entry, family))
 
     def lanes_in(self, entry: LayerPlan) -> tuple[int, ...]:
         """Lanes that it takes from each of its inputs."""

@@ -49,8 +49,8 @@ class ElementwiseLayer(Layer, Generic[AnyOp]):
     def unit(self, entry: LayerPlan, x_type: IntType) -> tuple[Engine, dict[str, Int64]]:
         """The block and its constants."""
 
-    def luts(self, entry: LayerPlan) -> int:
-        return self.unit(entry, self.x_types[0])[0].luts
+    def luts(self, entry: LayerPlan, family: str) -> int:
+        return self.unit(entry, self.x_types[0])[0].resources(family).luts
 
     def build(self, builder: Builder, entry: LayerPlan, flows: list[Flow]) -> Flow:
         engine, constants = self.unit(entry, flows[0].word.type)

@@ -189,12 +189,12 @@ class ProductLayer(Layer):
     def operations(self) -> int:
         return self.inputs * self.outputs * self.rounds
 
-    def luts(self, entry: LayerPlan) -> int:
+    def luts(self, entry: LayerPlan, family: str) -> int:
         if self.is_unrolled(entry):
             return quick_luts(self.weights, self.x_types[0])
         # The plain popcount ranks foldings as well as the planned tree, which takes seconds to find for each width.
-        unit = self.unit(entry, "generic", self.x_types[0])[0].luts
-        return unit + self.taps.luts(self.lanes(entry), self.is_lined(entry)) if self.taps is not None else unit
+        unit = self.unit(entry, "generic", self.x_types[0])[0].resources(family).luts
+        return unit + self.taps.luts(self.lanes(entry), self.is_lined(entry), family) if self.taps is not None else unit
 
     def unit(self, entry: LayerPlan, family: str, x_type: IntType) -> tuple[Mvu, Int64 | None]:
         """The matrix-vector unit and its thresholds, in the unit of its counter."""

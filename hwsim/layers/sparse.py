@@ -239,11 +239,11 @@ class SparseLayer(Layer):
         engine, constants = self.unit(entry)
         return self.positions * task(engine, constants["pointers"]).period_cycles
 
-    def luts(self, entry: LayerPlan) -> int:
-        return self.resources(entry).luts
+    def luts(self, entry: LayerPlan, family: str) -> int:
+        return self.resources(entry, family).luts
 
-    def resources(self, entry: LayerPlan) -> Resources:
-        return self.unit(entry)[0].resources
+    def resources(self, entry: LayerPlan, family: str) -> Resources:
+        return self.unit(entry)[0].resources(family)
 
     def check(self, entry: LayerPlan) -> None:
         if entry.reloadable:

@@ -11,6 +11,7 @@ from typing import Any
 
 from intir import Conv2d, ConvTranspose2d, IntType, L1Conv2d, MaxPool2d, SumPool2d
 
+from ..engines.cells import mixed
 from ..engines.linebuffer import LineBuffer
 from ..engines.memories import Memory
 from ..engines.window import Window, WindowError
@@ -86,13 +87,14 @@ class Taps:
         """Least cycles a frame in front of a unit that takes a word in every cycle."""
         return self.line(lanes).paced_cycles(1, 1, 1) if lined else self.window_cycles(lanes)
 
-    def luts(self, lanes: int, lined: bool) -> int:
+    def luts(self, lanes: int, lined: bool, family: str) -> int:
         """Estimated LUTs of either unit; without making a window unit, which takes time for large frames."""
         if lined:
-            return self.line(lanes).luts
+            return self.line(lanes).resources(family).luts
         height, width, channels = self.frame
         rows = self.kernel[0] * (1 if isinstance(self.op, ConvTranspose2d) else self.op.dilation[0]) + 1
-        return CONTROL_LUTS + Memory(min(rows, height) * width * channels // lanes, lanes * self.type.bits, "ram").luts
+        stored = Memory(min(rows, height) * width * channels // lanes, lanes * self.type.bits, "ram")
+        return mixed(CONTROL_LUTS, family) + stored.luts(family)
 
     def laid_out(self, builder: Builder, flow: Flow, groups: int | None, memory: str | None) -> Flow:
         """The stream of windows: of a window unit, in so many groups of channels; of a line buffer where there is no number."""

@@ -62,9 +62,9 @@ class PoolLayer(Layer):
             return math.prod(self.shape_in) // entry.pe
         return self.windows.cycles(entry.pe, self.is_lined(entry))
 
-    def luts(self, entry: LayerPlan) -> int:
-        unit = self.unit(entry, self.x_types[0]).luts
-        return unit if self.windows is None else unit + self.windows.luts(entry.pe, self.is_lined(entry))
+    def luts(self, entry: LayerPlan, family: str) -> int:
+        unit = self.unit(entry, self.x_types[0]).resources(family).luts
+        return unit if self.windows is None else unit + self.windows.luts(entry.pe, self.is_lined(entry), family)
 
     def unit(self, entry: LayerPlan, x_type: IntType) -> Pool:
         """The pool itself."""

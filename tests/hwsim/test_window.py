@@ -197,9 +197,10 @@ def test_actions_count_words_read_and_written() -> None:
 
 
 def test_the_memory_is_chosen() -> None:
-    assert not square(30, kernel=(3, 3)).memories[0].is_block
-    assert Window.convolution(30, 30, 1, 64, BIPOLAR, kernel=(3, 3)).memories[0].is_block
-    assert square(30, kernel=(3, 3), memory="distributed").luts > square(30, kernel=(3, 3), memory="block").luts
+    assert not square(30, kernel=(3, 3)).memories[0].is_block("xilinx")
+    assert Window.convolution(30, 30, 1, 64, BIPOLAR, kernel=(3, 3)).memories[0].is_block("xilinx")
+    assert square(30, kernel=(3, 3), memory="distributed").resources("xilinx").luts > square(
+        30, kernel=(3, 3), memory="block").resources("xilinx").luts
     assert Window.convolution(28, 28, 1, 64, BIPOLAR, kernel=(5, 5)).depth == 6 * 28
 
 
