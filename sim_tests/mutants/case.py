@@ -29,6 +29,8 @@ Moves = tuple[list[list[int]], list[list[int]]]
 DRAIN_CYCLES = 24
 #: Cycles from the last loaded weight to cycle 0, as in a bundle's bench.
 SETTLE_CYCLES = 4
+#: How often a pattern is cut off by a reset before it is played, and the most cycles until then, behind loaded weights.
+CUTS, CUT_CYCLES = 4, 120
 
 
 @dataclass(frozen=True)
@@ -136,15 +138,27 @@ class Run:
         return {name: (start, end - 1) for (name, start), end in zip(self.starts.items(), ends, strict=True)}
 
 
-def vectors(case: Case, seed: int = 1) -> Run:
-    """The bench of a case: four stall patterns, each behind one cycle of reset; every port stalls in its own way."""
+def vectors(case: Case, seed: int = 1, longest: int | None = None) -> Run:
+    """The bench of a case: four stall patterns, each behind one cycle of reset; every port stalls in its own way.
+
+    A pattern begins some times and is cut off by a reset after any number of cycles before it is played.
+
+    Parameters
+    ----------
+    longest : int, optional
+        Cycles of a pattern at most; what is behind them is cut off.
+    """
+    rng = np.random.default_rng(seed)
     patterns = [stall_patterns(case.period_cycles, seed + 100 * n) for n in range(len(case.inputs) + len(case.outputs))]
     ports, lines, starts = case.ports, [], {}
     for name in patterns[0]:
         starts[name] = len(lines)
         sources = [patterns[n][name][0] for n in range(len(case.inputs))]
         sinks = [patterns[len(case.inputs) + n][name][1] for n in range(len(case.outputs))]
-        lines += _pattern(case, ports, sources, sinks)
+        played = _pattern(case, ports, sources, sinks)[:longest]
+        for cut in rng.integers(2, min(CUT_CYCLES, len(played)) + len(case.loads), CUTS):
+            lines += played[:cut]
+        lines += played
     return Run(lines, starts)
 
 

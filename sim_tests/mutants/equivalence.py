@@ -1,8 +1,9 @@
 """Proofs that a change changes nothing: the block and its mutant side by side, for all inputs, forever.
 
-Both begin in the same state, any state at all, and are reset for one cycle.  Whoever uses them keeps the rules of streams and
-sends legal codes only.  The proof says that from then on ready and valid are equal at every port, and payloads wherever they are
-valid.  (That the block itself behaves alike from every state is another check: its registers begin as X under Icarus.)
+Both begin in the same state, any state at all, and are reset for one cycle.  Registers that the block does not reset, memories
+among them, then hold anything, the same in both: what it is shows nowhere, for they begin as X under Icarus, and nothing unknown
+leaves the block (test_blocks_in_two_simulators.py).  Whoever uses them keeps the rules of streams and sends legal codes only.  The
+proof says that from then on ready and valid are equal at every port, and payloads wherever they are valid.
 """
 
 from __future__ import annotations
@@ -46,24 +47,18 @@ def miter(case: Case, both: Circuit, mutant: int, copies: int) -> bytes:
     b.latches[started] = TRUE
     first = started ^ 1
     shared = {key: b.input() for key in both.input_names if key[0] not in ("mutant", "clk", "rst")}
-    start = [b.input() for _ in both.latches]
+    start, after = ([b.input() for _ in both.latches] for _ in range(2))
+    is_reset = [one in (FALSE, TRUE) for one in b.copy(both, _inputs(both, shared, 0, TRUE), start)[1]]
     registers: list[int] = []
     sides, following = [], []
     for number in (0, mutant):
-        inputs = [FALSE] * len(both.inputs)
-        for (name, bit), place in both.input_names.items():
-            if name == "mutant":
-                inputs[place] = TRUE if number >> bit & 1 else FALSE
-            elif name == "rst":
-                inputs[place] = first
-            elif name != "clk":
-                inputs[place] = shared[name, bit]
         if len(sides) < copies:
             registers = [b.latch() for _ in both.latches]
         now = [b.mux(first, one, register) for one, register in zip(start, registers, strict=True)]
-        outputs, then = b.copy(both, inputs, now)
+        outputs, then = b.copy(both, _inputs(both, shared, number, first), now)
         if len(sides) < copies:
-            b.latches |= dict(zip(registers, then, strict=True))
+            b.latches |= {register: next_ if reset else b.mux(first, any_, next_)
+                          for register, next_, any_, reset in zip(registers, then, after, is_reset, strict=True)}
         sides.append(outputs)
         following.append(then)
     differences, allowed = [], [TRUE]
@@ -81,11 +76,25 @@ def miter(case: Case, both: Circuit, mutant: int, copies: int) -> bytes:
             differences += [b.all(sides[0][at[valid, 0]], b.differ(sides[0][at[bit]], sides[1][at[bit]])) for bit in bits]
     shows = b.all(started, b.any(*differences))
     if copies == 1:
-        shows = b.any(shows, *(b.differ(*pair) for pair in zip(*following, strict=True)))
+        shows = b.any(shows, *(b.all(TRUE if reset else started, b.differ(*pair))
+                               for *pair, reset in zip(*following, is_reset, strict=True)))
     broken = b.latch()  # a rule of the streams, earlier
     holds = b.all(broken ^ 1, *allowed)
     b.latches[broken] = holds ^ 1
     return b.binary(b.all(holds, shows))
+
+
+def _inputs(both: Circuit, shared: dict[tuple[str, int], int], mutant: int, reset: int) -> list[int]:
+    """The inputs of a copy: those of its ports, and those that choose the mutant and reset."""
+    inputs = [FALSE] * len(both.inputs)
+    for (name, bit), place in both.input_names.items():
+        if name == "mutant":
+            inputs[place] = TRUE if mutant >> bit & 1 else FALSE
+        elif name == "rst":
+            inputs[place] = reset
+        elif name != "clk":
+            inputs[place] = shared[name, bit]
+    return inputs
 
 
 def _stream_rules(b: Builder, first: int, valid: int, words: list[int], ready: int) -> list[int]:

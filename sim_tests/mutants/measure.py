@@ -111,11 +111,12 @@ def measure(case: Case, files: Mapping[str, str], folder: Path, *, mutants: int 
         if how:
             outcomes.append(Outcome(mutant.number, mutant.text, KILLED, how))
             continue
+        if excuse := (excuses or {}).get(mutant.text, ""):
+            outcomes.append(Outcome(mutant.number, mutant.text, EXCUSED, excuse))
+            continue
         if both is None:
             both = equivalence.circuit(made, files)
         proof = equivalence.prove(case, both, mutant.number, seconds)
-        excuse = (excuses or {}).get(mutant.text, "")
-        outcome = EQUIVALENT if proof == equivalence.PROVEN else EXCUSED if excuse else SURVIVED
-        outcomes.append(Outcome(mutant.number, mutant.text, outcome, excuse if outcome == EXCUSED else proof))
+        outcomes.append(Outcome(mutant.number, mutant.text, EQUIVALENT if proof == equivalence.PROVEN else SURVIVED, proof))
     progress("running", len(made.mutants), len(made.mutants))
     return Result(case.title, made.cells, len(run.lines), outcomes)

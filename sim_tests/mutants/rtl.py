@@ -11,7 +11,7 @@ from codegen.yosys import run_yosys
 #: Before changes are drawn, constants are folded and widths are cut to what is used: a change of a bit that nothing reads is none.
 SIMPLIFY = "hierarchy -check -top {top}\nsetattr -mod -unset keep_hierarchy *\nproc\nflatten\nopt -full\nwreduce\nopt -full\nmemory_dff\nmemory_collect\nopt_clean -purge"
 #: Ports whose change would be one of the clock tree, not of the logic, and ports of memories that nothing uses.
-_NOT_LOGIC = re.compile(r"-port \\(CLK|RD_CLK|WR_CLK|RD_ARST|RD_SRST) ")
+_NOT_LOGIC = re.compile(r"-port \\?(CLK|RD_CLK|WR_CLK|RD_ARST|RD_SRST) ")
 _FIELD = re.compile(r"-(mode|cell|port|portbit|ctrlbit|wire|wirebit) (\S+)")
 MUTANT_BITS = 12
 
