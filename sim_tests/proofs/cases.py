@@ -172,7 +172,7 @@ def cases() -> list[Case]:
         _mvu("4 x 4, pe 2, simd 2, xnor, inputs first", _SIGNS, 2, 2, BIPOLAR, BIPOLAR, cycles=22, order="inputs"),
         _mvu("4 x 4, pe 2, simd 2, xnor, 3 thresholds", _SIGNS, 2, 2, BIPOLAR, BIPOLAR, _ROWS, U2, cycles=22),
         _mvu("4 x 4, pe 4, simd 4, xnor, 3 thresholds", _SIGNS, 4, 4, BIPOLAR, BIPOLAR, _ROWS, U2, cycles=16),
-        _mvu("4 x 4, pe 2, simd 2, s3 x ternary", _TERNARY, 2, 2, S3, TERNARY, cycles=22),
+        _mvu("2 x 2, pe 1, simd 2, s3 x ternary", _TERNARY[:2, :2], 1, 2, S3, TERNARY, cycles=16),
         _mvu("2 x 2, pe 1, simd 1, u2 x s3", _INTEGERS, 1, 1, U2, S3, cycles=22),
         _depthwise(),
         _unrolled(), _eie(), _window(Window, "window", 44), _window(LineBuffer, "linebuffer", 28),

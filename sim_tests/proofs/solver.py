@@ -25,8 +25,8 @@ ENGINES = {"pdr": "abc pdr", "bmc": "abc bmc3", "bitwuzla": "smtbmc bitwuzla", "
 #: Engines that prove for all time; the others look a number of clock cycles far.
 UNBOUNDED = ("pdr",)
 _PASS, _FAIL = 0, 2
-#: Registers that are always equal are made one before a solver starts: most data of blocks cannot be proved for all time without.
-_ABC = 'exec ABC "$1" "$(printf %s "$2" | sed "s/strash;/strash; scorr; dc2;/")"'
+#: Registers that are always equal are made one before PDR starts: most data of blocks cannot be proved for all time without.
+_ABC = 'exec ABC "$1" "$(printf %s "$2" | sed "/pdr/s/strash;/strash; scorr; dc2;/")"'
 _FAILED = re.compile(r"failed assertion .* at (\S+?):(\d+)\.\S* step (\d+)")
 
 
