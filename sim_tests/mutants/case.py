@@ -29,8 +29,8 @@ Moves = tuple[list[list[int]], list[list[int]]]
 DRAIN_CYCLES = 24
 #: Cycles from the last loaded weight to cycle 0, as in a bundle's bench.
 SETTLE_CYCLES = 4
-#: How often a pattern is cut off by a reset before it is played, and the most cycles until then, behind loaded weights.
-CUTS, CUT_CYCLES = 4, 120
+#: How often a pattern is cut off after it was played, and the most cycles until a reset does it, behind loaded weights.
+CUTS, CUT_CYCLES = 5, 120
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,8 @@ class Run:
 def vectors(case: Case, seed: int = 1, longest: int | None = None) -> Run:
     """The bench of a case: four stall patterns, each behind one cycle of reset; every port stalls in its own way.
 
-    A pattern begins some times and is cut off by a reset after any number of cycles before it is played.
+    A pattern is played to its end, while registers begin unknown.  Then it begins again some times and is cut off by a reset after any
+    number of cycles, and by the end of the run after many.
 
     Parameters
     ----------
@@ -156,9 +157,9 @@ def vectors(case: Case, seed: int = 1, longest: int | None = None) -> Run:
         sources = [patterns[n][name][0] for n in range(len(case.inputs))]
         sinks = [patterns[len(case.inputs) + n][name][1] for n in range(len(case.outputs))]
         played = _pattern(case, ports, sources, sinks)[:longest]
-        for cut in rng.integers(2, min(CUT_CYCLES, len(played)) + len(case.loads), CUTS):
-            lines += played[:cut]
         lines += played
+        for cut in (*rng.integers(2, min(CUT_CYCLES, len(played)) + len(case.loads), CUTS - 1), 4 * CUT_CYCLES + 2 * len(case.loads)):
+            lines += played[:cut]
     return Run(lines, starts)
 
 
