@@ -23,8 +23,8 @@ ALLOWED = {
     "bitwright": {"quant", "codegen", "hwsim", "intir"},
     "rtl_templates": set(),
 }
-#: The training side: the only package that needs torch and what comes with it.
-TRAINING = "quant/nn/"
+#: The training side: the only packages that need torch and what comes with it.
+TRAINING = ("quant/nn/", "quant/compress/")
 TRAINING_ONLY = {"torch", "torchvision", "onnxscript", "onnx_ir"}
 #: The stock check builds ONNX files; nothing else in `intir` may need more than numpy, but for one compiled loop that is
 #: loaded only where numba is installed.
