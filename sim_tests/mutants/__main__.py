@@ -60,7 +60,8 @@ def main() -> int:
 
 def _measured(titles: list[str], options: argparse.Namespace) -> tuple[list[Result], float]:
     started, results = time.monotonic(), []
-    with Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=Console(stderr=True),
+    console = Console(stderr=True)
+    with Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=console,
                   transient=True) as bar, tempfile.TemporaryDirectory(prefix="mutants-") as folder:
         whole, part = bar.add_task("blocks", total=len(titles)), bar.add_task("generating Verilog", total=1)
         for number, title in enumerate(titles):
@@ -75,6 +76,9 @@ def _measured(titles: list[str], options: argparse.Namespace) -> tuple[list[Resu
             results.append(measure(case, text, place, mutants=options.mutants, seed=options.seed, seconds=options.seconds,
                                    excuses=EXCUSES.get(case.title), objects=Path(folder) / "objects", progress=progress))
             bar.advance(whole)
+            if not console.is_terminal:  # a log has no bar
+                counts = ", ".join(f"{results[-1].count(what)} {what}" for what in (KILLED, EQUIVALENT, EXCUSED, SURVIVED))
+                print(f"{time.monotonic() - started:.0f} s: {title}: {counts}", file=sys.stderr, flush=True)
     return results, time.monotonic() - started
 
 
