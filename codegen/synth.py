@@ -12,12 +12,14 @@ import re
 import shutil
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from hwsim.design import Design
 from hwsim.engines.control import control_resources
 from hwsim.engines.memories import Resources
 
@@ -91,7 +93,9 @@ def synthesize_bundle(bundle: Bundle, target: str, *, clock_mhz: float | None = 
         check_room(chosen, counted(cells), "Yosys")
         around = counted(cells.parts.get("", SynthResult(cells.family, {}))) if chosen.router else {}
         used = {name: count - around.get(name, 0) for name, count in counted(cells).items()}
-        made = common | {"used": used, "cells": cells.cells, "parts": _parts(bundle, cells), "peak_bytes": peak}
+        # What is around the design for placing is no part of it.
+        inside = replace(cells, parts={name: part for name, part in cells.parts.items() if name or not chosen.router})
+        made = common | {"used": used, "cells": cells.cells, "parts": parts_beside(bundle.design, inside), "peak_bytes": peak}
         if chosen.router is None:
             return Synthesis(**made)
         best: Routed | None = None
@@ -185,16 +189,27 @@ def _mapped(bundle: Bundle, target: Target, folder: Path, timeout_seconds: float
     return SynthResult(target.family, dict(sorted(counts.items())), parts=parts_of(inside, target.family)), done.peak_bytes
 
 
-def _parts(bundle: Bundle, cells: SynthResult) -> tuple[Part, ...]:
-    """Cells of each block beside its estimate."""
-    plan = bundle.design.plan
-    blocks = [(stage.name, stage.engine.kind, stage.engine.resources(plan.family)) for stage in bundle.design.stages]
-    blocks.append(("control", plan.control, control_resources(plan.family, plan.control)))
-    made = []
-    for name, kind, estimated in blocks:
-        found = counted(cells.parts.get(name, SynthResult(cells.family, {})))
-        made.append(Part(name, kind, found["LUTs"], found["flip-flops"], found["block RAMs"], found["DSPs"], named(estimated)))
-    return tuple(made)
+def parts_beside(design: Design, cells: SynthResult) -> tuple[Part, ...]:
+    """Cells of each block of a design beside its estimate; what is in no block is the control shell with the bus.
+
+    Parameters
+    ----------
+    design : Design
+    cells : SynthResult
+        With its parts.
+    """
+    plan, parts, none = design.plan, dict(cells.parts), SynthResult(cells.family, {})
+    made = [part_beside(stage.name, stage.engine.kind, stage.engine.resources(plan.family), parts.pop(stage.name, none))
+            for stage in design.stages]
+    rest: Counter[str] = sum((Counter(part.cells) for part in parts.values()), Counter())
+    shell = control_resources(plan.family, plan.control)
+    return (*made, part_beside("control", plan.control, shell, SynthResult(cells.family, dict(rest))))
+
+
+def part_beside(name: str, engine: str, estimated: Resources, cells: SynthResult) -> Part:
+    """Cells beside an estimate of them."""
+    found = counted(cells)
+    return Part(name, engine, found["LUTs"], found["flip-flops"], found["block RAMs"], found["DSPs"], named(estimated))
 
 
 def _notes(bundle: Bundle, target: Target) -> tuple[str, ...]:

@@ -17,11 +17,19 @@ from .axi import AxiPort
 ACTIVE_SHARE = 0.6
 
 
-def stall_patterns(ii_cycles: int, seed: int = 1) -> dict[str, tuple[NDArray[np.bool_], NDArray[np.bool_]]]:
+def stall_patterns(ii_cycles: int, seed: int = 1,
+                   active_share: float = ACTIVE_SHARE) -> dict[str, tuple[NDArray[np.bool_], NDArray[np.bool_]]]:
     """The four ways to stall: name -> (source pattern, sink pattern).
 
     A stalling port alternates between stretches that move data in most cycles and pauses of up to two initiation
     intervals, long enough to fill every queue and stop every block.
+
+    Parameters
+    ----------
+    ii_cycles : int
+    seed : int
+    active_share : float
+        Part of the cycles of a stretch in which data move.
     """
     rng = np.random.default_rng(seed)
     always = np.ones(1, np.bool_)
@@ -29,7 +37,7 @@ def stall_patterns(ii_cycles: int, seed: int = 1) -> dict[str, tuple[NDArray[np.
     def stalling() -> NDArray[np.bool_]:
         parts = []
         for _ in range(4):
-            parts.append(rng.random(int(rng.integers(8, 8 + ii_cycles))) < ACTIVE_SHARE)
+            parts.append(rng.random(int(rng.integers(8, 8 + ii_cycles))) < active_share)
             parts.append(np.zeros(int(rng.integers(1, 2 + 2 * ii_cycles)), np.bool_))
         return np.concatenate([*parts, np.ones(1, np.bool_)])
 

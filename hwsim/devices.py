@@ -1,8 +1,7 @@
 """FPGAs: what there is of LUTs, block RAMs and DSPs.
 
 Numbers are those of the vendors' product tables (AMD DS180, DS190, DS891; Lattice FPGA-DS-02012).  A block RAM is one of
-18 kbit; the 36 kbit ones of AMD count as two.  AMD's LUTs have six inputs, Lattice's four; an
-estimate counts those of its family.
+18 kbit; the 36 kbit ones of AMD count as two.  AMD's LUTs have six inputs, Lattice's four; an estimate counts those of its family.
 """
 
 from __future__ import annotations

@@ -14,11 +14,12 @@ import pytest
 from sim_tests.mutants import simulate
 from sim_tests.mutants.case import CUTS, files, vectors
 from sim_tests.mutants.cases import CASES
-from sim_tests.mutants.simulate import PASSED, PATTERNS, Bench, Compiled
+from sim_tests.mutants.simulate import PASSED, Bench, Compiled
 
 needs_icarus = pytest.mark.skipif(shutil.which("iverilog") is None, reason="Icarus Verilog (iverilog) is not installed")
 #: Cycles of a stall pattern: Icarus is slow.  `make mutants` plays all.
 LONGEST = 700
+PATTERNS = ("unstalled", "stalling_source", "stalling_sink", "stalling_both")
 #: What a run of each simulator says: (module, pattern) -> first difference or `PASSED`.
 Said = dict[tuple[str, str], str]
 

@@ -3,41 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 from codegen.generate import generate
-from codegen.yosys import SynthResult, synthesize
+from codegen.synth import part_beside, parts_beside
+from codegen.synth_result import Part
+from codegen.yosys import synthesize
 from hwsim.design import Design
-from hwsim.engines.base import Engine
-from hwsim.engines.control import control_resources
 from hwsim.engines.memories import Resources
 
 #: Part of the real number by which an estimate of a whole design may be off.
 MOST_OFF = 0.15
 TIMEOUT_SECONDS = 5400.0
-
-
-@dataclass(frozen=True)
-class Pair:
-    """Something, as it was estimated and as it is.
-
-    Parameters
-    ----------
-    name, kind : str
-        Of a block: its instance in the top and its engine.
-    estimated, real : Resources
-    """
-
-    name: str
-    kind: str
-    estimated: Resources
-    real: Resources
-
-    @property
-    def luts_off(self) -> float:
-        """By what part of the real number the LUTs are off."""
-        return abs(self.estimated.luts / max(1, self.real.luts) - 1)
 
 
 @dataclass(frozen=True)
@@ -47,8 +24,8 @@ class Measured:
     Parameters
     ----------
     design, family : str
-    whole : Pair
-    blocks : tuple of Pair
+    whole : Part
+    blocks : tuple of Part
         Those whose LUTs are furthest off first, in LUTs.  Mapping makes one LUT of two blocks' logic where they touch and counts
         it for one of them, so neighbours are better read together.
     seconds : float
@@ -57,18 +34,28 @@ class Measured:
 
     design: str
     family: str
-    whole: Pair
-    blocks: tuple[Pair, ...]
+    whole: Part
+    blocks: tuple[Part, ...]
     seconds: float
+
+    @property
+    def ratio(self) -> float:
+        """The estimate of the LUTs as a part of the real number."""
+        return ratio(self.whole)
 
     @property
     def is_met(self) -> bool:
         """Whether the whole design's LUTs are estimated well enough."""
-        return self.whole.luts_off <= MOST_OFF
+        return abs(self.ratio - 1) <= MOST_OFF
 
     def as_dict(self) -> dict[str, object]:
         """For a JSON file."""
-        return {**asdict(self), "ratio": self.whole.estimated.luts / max(1, self.whole.real.luts), "is_met": self.is_met}
+        return {**asdict(self), "ratio": self.ratio, "is_met": self.is_met}
+
+
+def ratio(part: Part) -> float:
+    """Estimated LUTs as a part of those found."""
+    return part.estimated["LUTs"] / max(1, part.luts)
 
 
 def measure(name: str, design: Design) -> Measured:
@@ -77,22 +64,7 @@ def measure(name: str, design: Design) -> Measured:
     made = generate(design, "0" * 16)
     started = time.monotonic()
     cells = synthesize(made.files, made.top, family, TIMEOUT_SECONDS, with_parts=True)
-    engines = {stage.name: stage.engine for stage in design.stages}
-    return compared(name, family, engines, control_resources(family, design.plan.control), cells, time.monotonic() - started)
-
-
-def compared(name: str, family: str, engines: Mapping[str, Engine], control: Resources, cells: SynthResult,
-             seconds: float) -> Measured:
-    """Estimates beside cells.  What is in no block is the control shell with the bus."""
-    pairs = [Pair(stage, engine.kind, engine.resources(family), counted(cells.parts.get(stage)))
-             for stage, engine in engines.items()]
-    rest = sum((counted(part) for stage, part in cells.parts.items() if stage not in engines), Resources())
-    pairs.append(Pair("control", "control", control, rest))
-    whole = Pair(name, "", sum((pair.estimated for pair in pairs), Resources()), counted(cells))
-    return Measured(name, family, whole, tuple(sorted(pairs, key=lambda pair: -abs(pair.estimated.luts - pair.real.luts))),
-                    round(seconds, 1))
-
-
-def counted(cells: SynthResult | None) -> Resources:
-    """Cells in the units of an estimate."""
-    return Resources() if cells is None else Resources(cells.luts, cells.bram18s, cells.dsps)
+    seconds = round(time.monotonic() - started, 1)
+    whole = part_beside(name, "", sum(design.resources.values(), Resources()), cells)
+    blocks = sorted(parts_beside(design, cells), key=lambda part: -abs(part.estimated["LUTs"] - part.luts))
+    return Measured(name, family, whole, tuple(blocks), seconds)

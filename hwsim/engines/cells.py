@@ -10,9 +10,14 @@ from __future__ import annotations
 LUT4S = 2.0
 
 
+def calibrated(family: str) -> str:
+    """The family whose cells are counted: ``xilinx`` or ``ecp5``."""
+    return "ecp5" if family == "ecp5" else "xilinx"
+
+
 def has_lut4(family: str) -> bool:
     """Whether a family's LUTs have four inputs."""
-    return family == "ecp5"
+    return calibrated(family) == "ecp5"
 
 
 def mixed(luts: float, family: str) -> int:

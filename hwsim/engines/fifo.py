@@ -10,6 +10,7 @@ from .base import Passing
 from .cells import mixed
 from .memories import Memory
 
+#: A queue that is two registers, and the LUTs of its control.
 SMALL_DEPTH, SMALL_LUTS = 2, 8
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import NamedTuple
 
-from .cells import mux
+from .cells import calibrated, mux
 
 #: Where a memory goes: as synthesis likes, into LUTs, or into block RAM.
 STYLES = ("auto", "distributed", "block")
@@ -101,11 +101,11 @@ class Memory:
 
     def luts(self, family: str) -> int:
         """LUTs of a family that it takes, with those that choose its rows."""
-        return _placed(self, _lut(family))[0]
+        return _placed(self, calibrated(family))[0]
 
     def brams(self, family: str) -> int:
         """Block RAMs of 18 kbit that it takes."""
-        return _placed(self, _lut(family))[1]
+        return _placed(self, calibrated(family))[1]
 
     def rom_luts(self, family: str) -> int:
         """In LUTs as logic, where nothing is written: a LUT for each bit of some words, and multiplexers.
@@ -113,15 +113,11 @@ class Memory:
         Bits that are equal in all words are one, and few words leave few that differ: not the two constants, and not the
         address bits.
         """
-        groups = -(-self.depth // LUT_WORDS[_lut(family)])
+        family = calibrated(family)
+        groups = -(-self.depth // LUT_WORDS[family])
         different = (1 << self.depth) - 2 - (self.depth - 1).bit_length() if self.depth <= MOST_ALIKE else self.bits
-        each = groups if groups <= FREE_LUTS[_lut(family)] else round(groups * (1 + MULTIPLEXED[_lut(family)]))
+        each = groups if groups <= FREE_LUTS[family] else round(groups * (1 + MULTIPLEXED[family]))
         return min(self.bits, different) * each
-
-
-def _lut(family: str) -> str:
-    """The family whose LUTs are counted: those of ECP5, or else of six inputs."""
-    return "ecp5" if family == "ecp5" else "xilinx"
 
 
 @cache

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from intir import IntType
 
-from .cells import mixed
+from .cells import calibrated, mixed
 
 #: Products wider than this, both operands together, go into DSPs (as Yosys does).
 LOGIC_PRODUCT_BITS = 8
-
-
 #: Operands of a DSP, the wider one first.
-DSP_BITS = {"xilinx": (25, 18), "generic": (25, 18), "ecp5": (18, 18)}
+DSP_BITS = {"xilinx": (25, 18), "ecp5": (18, 18)}
 
 
 def product_dsps(x: IntType, w: IntType, family: str) -> int:
@@ -19,7 +17,7 @@ def product_dsps(x: IntType, w: IntType, family: str) -> int:
     if w.levels == 1 or x.bits + w.bits <= LOGIC_PRODUCT_BITS:
         return 0
     wide, narrow = max(x.bits, w.bits), min(x.bits, w.bits)
-    most_wide, most_narrow = DSP_BITS[family]
+    most_wide, most_narrow = DSP_BITS[calibrated(family)]
     return -(-wide // most_wide) * -(-narrow // most_narrow)
 
 

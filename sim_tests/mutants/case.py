@@ -138,8 +138,8 @@ class Run:
         return {name: (start, end - 1) for (name, start), end in zip(self.starts.items(), ends, strict=True)}
 
 
-def vectors(case: Case, seed: int = 1, longest: int | None = None) -> Run:
-    """The bench of a case: four stall patterns, each behind one cycle of reset; every port stalls in its own way.
+def vectors(case: Case, seed: int = 1, longest: int | None = None, more_shares: Sequence[float] = ()) -> Run:
+    """The bench of a case: each stall pattern behind one cycle of reset; every port stalls in its own way.
 
     A pattern is played to its end, while registers begin unknown.  Then it begins again some times and is cut off by a reset after any
     number of cycles, and by the end of the run after many.
@@ -148,9 +148,11 @@ def vectors(case: Case, seed: int = 1, longest: int | None = None) -> Run:
     ----------
     longest : int, optional
         Cycles of a pattern at most; what is behind them is cut off.
+    more_shares : sequence of float
+        For each, both ends stall once more, and move data in that part of the cycles of a stretch.
     """
     rng = np.random.default_rng(seed)
-    patterns = [stall_patterns(case.period_cycles, seed + 100 * n) for n in range(len(case.inputs) + len(case.outputs))]
+    patterns = [_patterns(case.period_cycles, seed + 100 * n, more_shares) for n in range(len(case.inputs) + len(case.outputs))]
     ports, lines, starts = case.ports, [], {}
     for name in patterns[0]:
         starts[name] = len(lines)
@@ -161,6 +163,11 @@ def vectors(case: Case, seed: int = 1, longest: int | None = None) -> Run:
         for cut in (*rng.integers(2, min(CUT_CYCLES, len(played)) + len(case.loads), CUTS - 1), 4 * CUT_CYCLES + 2 * len(case.loads)):
             lines += played[:cut]
     return Run(lines, starts)
+
+
+def _patterns(period_cycles: int, seed: int, more_shares: Sequence[float]) -> dict[str, tuple[Bits, Bits]]:
+    more = [stall_patterns(period_cycles, seed + 10_000 * n, share) for n, share in enumerate(more_shares, 1)]
+    return stall_patterns(period_cycles, seed) | {f"stalling_both_{n}": one["stalling_both"] for n, one in enumerate(more, 2)}
 
 
 def _pattern(case: Case, ports: list[Port], sources: list[Bits], sinks: list[Bits]) -> list[int]:

@@ -16,6 +16,8 @@ from .case import Case, vectors
 KILLED, EQUIVALENT, EXCUSED, SURVIVED = "killed", "equivalent", "excused", "survived"
 #: Of what registers and memories hold at the start.
 RESET_SEED = 11
+#: Both ends stall thrice more: with words that come one by one, which leave bubbles of every length, and with words that rarely wait.
+MORE_SHARES = (0.2, 0.2, 0.8)
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,7 @@ def measure(case: Case, files: Mapping[str, str], folder: Path, *, mutants: int 
     """
     progress("mutating", 0, 1)
     made = rtl.mutated(files, case.module, mutants, seed)
-    run = vectors(case)
+    run = vectors(case, more_shares=MORE_SHARES)
     progress("compiling", 0, 1)
     memories = {name: text for name, text in files.items() if name.startswith("mem/")}
     bench = simulate.verilator(folder, [simulate.Bench(case, run, {f"{case.module}.v": made.verilog} | memories)], mutant_bits=rtl.MUTANT_BITS,

@@ -53,11 +53,14 @@ class Compiled:
     command : tuple of str
     modules : tuple of str
         Of the blocks.
+    patterns : tuple of str
+        That can be played, the same for all.
     """
 
     folder: Path
     command: tuple[str, ...]
     modules: tuple[str, ...]
+    patterns: tuple[str, ...]
 
     def play(self, pattern: int | None = None, *, mutant: int = 0, seed: int = 0, trace: str = "") -> dict[str, str]:
         """Play a stall pattern, or all after one another: module -> `PASSED` or the first difference in words.
@@ -89,21 +92,17 @@ class Compiled:
     def first_difference(self, *, mutant: int = 0, seed: int = 0) -> str:
         """Of a single bench: the first stall pattern that shows one, and what; nothing if all pass."""
         (module,) = self.modules
-        for number, pattern in enumerate(PATTERNS):
+        for number, pattern in enumerate(self.patterns):
             if (said := self.play(number, mutant=mutant, seed=seed)[module]) != PASSED:
                 return f"{pattern}: {said}"
         return ""
-
-
-#: In the order of `codegen.vectors`.
-PATTERNS = ("unstalled", "stalling_source", "stalling_sink", "stalling_both")
 
 
 def icarus(folder: Path, benches: Sequence[Bench]) -> Compiled:
     """Compile for Icarus Verilog: registers and memories begin as X."""
     sources = _written(folder, benches, 0)
     _run(["iverilog", "-g2005", "-o", "benches.vvp", "-s", "clock", *sources, str(HERE / "clock.v")], folder, os.environ)
-    return Compiled(folder, ("vvp", "-N", "benches.vvp"), tuple(one.case.module for one in benches))
+    return Compiled(folder, ("vvp", "-N", "benches.vvp"), tuple(one.case.module for one in benches), _patterns(benches))
 
 
 def verilator(folder: Path, benches: Sequence[Bench], *, mutant_bits: int = 0, objects: Path | None = None) -> Compiled:
@@ -135,7 +134,7 @@ def verilator(folder: Path, benches: Sequence[Bench], *, mutant_bits: int = 0, o
         objects.mkdir(parents=True)
         for one in (folder / "obj").glob("verilated*.o"):
             shutil.copy(one, objects)
-    return Compiled(folder, (str(folder / "obj" / "benches"),), tuple(one.case.module for one in benches))
+    return Compiled(folder, (str(folder / "obj" / "benches"),), tuple(one.case.module for one in benches), _patterns(benches))
 
 
 def _written(folder: Path, benches: Sequence[Bench], mutant_bits: int) -> list[str]:
@@ -150,6 +149,11 @@ def _written(folder: Path, benches: Sequence[Bench], mutant_bits: int) -> list[s
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text)
     return [name for name in texts if name.endswith(".v")]
+
+
+def _patterns(benches: Sequence[Bench]) -> tuple[str, ...]:
+    (patterns,) = {tuple(one.run.starts) for one in benches}
+    return patterns
 
 
 def _harness(case: Case, run: Run, mutant_bits: int) -> str:
@@ -167,7 +171,6 @@ def _harness(case: Case, run: Run, mutant_bits: int) -> str:
     for port in reversed(inputs):
         port |= {"payload_at": at, "valid_at": at + port["bits"]}
         at += port["bits"] + 1
-    assert tuple(run.starts) == PATTERNS
     return _rendered("bench.v.j2", module=case.module, lines=len(run.lines), bits=at + 2, ports=ports, mutant_bits=mutant_bits,
                      ranges=list(run.ranges.values()))
 

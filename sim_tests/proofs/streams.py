@@ -179,7 +179,8 @@ def flow_of(engine: Engine, n: int) -> Flow:
         return Flow(0, (*[0] * (engine.words_in_frame - 1), engine.words_out_frame), 3 * engine.words_out_frame, EIE_PATIENCE)
     schedule = engine.schedule
     if isinstance(schedule, Buffer):
-        makes = tuple(int((schedule.available == k + 1).sum()) for k in range(schedule.words_in))
+        available = np.maximum.accumulate(schedule.available)  # words go out in their order: one waits for those before it
+        makes = tuple(int((available == k + 1).sum()) for k in range(schedule.words_in))
         # Buffers hold a round more than they give.
         return Flow(0, makes, 2 * schedule.words_out + schedule.latency_cycles, schedule.latency_cycles + 1)
     assert isinstance(schedule, Schedule)
