@@ -219,4 +219,4 @@ def _notes(bundle: Bundle, target: Target) -> tuple[str, ...]:
     if family != target.plan_family:
         return (f"planned for the family {family}, so its counters and the estimate are made for that; plan with "
                 f"--family {target.plan_family} for this target",)
-    return () if family != "generic" else ("hwsim's estimate for the family generic is not calibrated",)
+    return () if family != "generic" else ("hwsim counts no DSPs for the family generic, so that a design fits parts without",)

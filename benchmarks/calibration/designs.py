@@ -20,7 +20,7 @@ from quant.data import mnist_digits
 from quant.nn import export_qonnx, quantize
 
 #: Families that are calibrated, of `hwsim.plan.FAMILIES`.
-FAMILIES: Final = ("xilinx", "ecp5")
+FAMILIES: Final = ("xilinx", "ecp5", "generic")
 CALIBRATION_DIGITS: Final = 500
 
 

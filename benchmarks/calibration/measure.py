@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import asdict, dataclass
 
+from codegen.flows import YOSYS_FAMILY
 from codegen.generate import generate
 from codegen.synth import part_beside, parts_beside
 from codegen.synth_result import Part
@@ -63,7 +64,7 @@ def measure(name: str, design: Design) -> Measured:
     family = design.plan.family
     made = generate(design, "0" * 16)
     started = time.monotonic()
-    cells = synthesize(made.files, made.top, family, TIMEOUT_SECONDS, with_parts=True)
+    cells = synthesize(made.files, made.top, YOSYS_FAMILY[family], TIMEOUT_SECONDS, with_parts=True)
     seconds = round(time.monotonic() - started, 1)
     whole = part_beside(name, "", sum(design.resources.values(), Resources()), cells)
     blocks = sorted(parts_beside(design, cells), key=lambda part: -abs(part.estimated["LUTs"] - part.luts))

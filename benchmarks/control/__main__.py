@@ -14,6 +14,7 @@ from rich.table import Table
 
 from codegen.axi import AxiPort
 from codegen.control import make_control, verilog
+from codegen.flows import YOSYS_FAMILY
 from codegen.registers import LoadedMemory
 from codegen.yosys import synthesize
 from hwsim.engines.base import Word
@@ -31,10 +32,10 @@ def main() -> int:
         table.add_column(column, justify="left" if column in ("family", "shell") else "right")
     failed = False
     port = AxiPort(Word(16, unsigned(8)), 49)  # the demo's input
-    for family in ("xilinx", "ecp5"):
+    for family in CONTROL_LUTS:
         for name, memories in (("alone", ()), ("writes 64 words of 784 bits", (LoadedMemory("l0_mvu", "weights", 64, 784),))):
             files = verilog(make_control("design", "0" * 16, port, port, memories), "//")
-            cells = synthesize(files, "design_control", family)
+            cells = synthesize(files, "design_control", YOSYS_FAMILY[family])
             estimate = CONTROL_LUTS[family]
             table.add_row(family, name, f"{cells.luts:,}", f"{cells.ffs:,}", "" if memories else f"{estimate:,}")
             failed |= not memories and abs(cells.luts / estimate - 1) > MOST_OFF

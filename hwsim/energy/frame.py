@@ -97,7 +97,7 @@ def _compute(engine: Engine, operations: int) -> list[tuple[Action, float]]:
         pairs = 1 if engine.arithmetic == "xnor" else sum(len(members) for members in products.planes)
         return [(Action("binary_accumulate", acc), operations * pairs), *compared]
     if isinstance(engine, Unrolled):  # a LUT adds a bit
-        return [(Action("int_add", 1), engine.logic_luts("generic"))]
+        return [(Action("int_add", 1), engine.logic_luts("xilinx"))]
     if isinstance(engine, (Scale, Requant)):
         return [(Action("int_multiply", engine.x_type.bits, engine.multiplier_type.bits), operations),
                 (Action("int_add", engine.out_type.bits), operations)]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from .memories import Resources
 
-#: LUTs of the shell by FPGA family: LUT cells of 7 series; LUT4 of ECP5, two in each carry cell included (`make bench-control`).
-CONTROL_LUTS = {"xilinx": 285, "generic": 285, "ecp5": 673}
+#: LUTs of the shell by FPGA family: LUT cells of 7 series and iCE40; of ECP5, two in each carry cell included
+#: (`make bench-control`).
+CONTROL_LUTS = {"xilinx": 285, "ecp5": 673, "generic": 621}
 
 
 def control_resources(family: str, control: str) -> Resources:

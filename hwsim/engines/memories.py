@@ -1,9 +1,9 @@
 """Memories: what an engine stores, and whether that costs LUTs or block RAMs.
 
 The counts are those of Yosys: it puts a memory where it costs least, and the costs are its own (its pass memory_libmap, and the
-libraries ``xilinx/brams_xc4v.txt``, ``xilinx/lutrams_xc5v.txt``, ``lattice/brams_16kd.txt`` and ``lattice/lutrams_trellis.txt``
-of version 0.70).  A memory stands in rows of units; a unit of some width holds bits of several rows, and multiplexers choose the
-row.  A block RAM here is one of 18 kbit; a RAMB36 counts as two.
+libraries ``xilinx/brams_xc4v.txt``, ``xilinx/lutrams_xc5v.txt``, ``lattice/brams_16kd.txt``, ``lattice/lutrams_trellis.txt`` and
+``ice40/brams.txt`` of version 0.70).  A memory stands in rows of units; a unit of some width holds bits of several rows, and
+multiplexers choose the row.  A block RAM here is one of 18 kbit, in an iCE40 of 4; a RAMB36 counts as two.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import NamedTuple
 
-from .cells import calibrated, mux
+from .cells import mux
 
 #: Where a memory goes: as synthesis likes, into LUTs, or into block RAM.
 STYLES = ("auto", "distributed", "block")
@@ -52,19 +52,21 @@ BLOCK_RAMS = {
     "xilinx": (Unit(_shapes(14, 1, 2, 4, 9, 18, 36), 129, brams=1), Unit(_shapes(15, 1, 2, 4, 9, 18, 36, 72), 257, brams=2),
                Unit(_shapes(16, 1, 2, 4, 9), 513, brams=4)),
     "ecp5": (Unit(_shapes(14, 1, 2, 4, 9, 18, 36), 128, brams=1),),
+    "generic": (Unit(_shapes(11, 2, 4, 8, 16), 64, brams=1, byte=1),),
 }
 LUT_RAMS = {
     "xilinx": (Unit(((32, 6),), 8, 7, luts=4, byte=6), Unit(((64, 3),), 8, 7, luts=4, byte=3)),
     "ecp5": (Unit(((16, 4),), 4, luts=6, byte=4),),
+    "generic": (),
 }
 #: What Yosys takes a multiplexer's input, a write enable and the port of a block RAM for, in LUTs.
 MUX_COST, ENABLE_COST, PORT_COST = 0.5, 0.5, 2.0
 #: Words of a ROM that a LUT holds one bit of.
-LUT_WORDS = {"xilinx": 64, "ecp5": 16}
+LUT_WORDS = {"xilinx": 64, "ecp5": 16, "generic": 16}
 #: LUTs whose outputs a slice's own multiplexers join, so that a ROM's bit of so many LUTs needs no more.
-FREE_LUTS = {"xilinx": 4, "ecp5": 8}
+FREE_LUTS = {"xilinx": 4, "ecp5": 8, "generic": 1}
 #: LUTs that multiplexers add to each LUT of a larger ROM; random contents, fitted from 512 to 4,096 words.
-MULTIPLEXED = {"xilinx": 0.42, "ecp5": 0.5}
+MULTIPLEXED = {"xilinx": 0.42, "ecp5": 0.5, "generic": 1.35}
 #: Words up to which bits are often alike.
 MOST_ALIKE = 8
 #: Smaller ones that are written become flip-flops.
@@ -101,11 +103,11 @@ class Memory:
 
     def luts(self, family: str) -> int:
         """LUTs of a family that it takes, with those that choose its rows."""
-        return _placed(self, calibrated(family))[0]
+        return _placed(self, family)[0]
 
     def brams(self, family: str) -> int:
         """Block RAMs of 18 kbit that it takes."""
-        return _placed(self, calibrated(family))[1]
+        return _placed(self, family)[1]
 
     def rom_luts(self, family: str) -> int:
         """In LUTs as logic, where nothing is written: a LUT for each bit of some words, and multiplexers.
@@ -113,7 +115,6 @@ class Memory:
         Bits that are equal in all words are one, and few words leave few that differ: not the two constants, and not the
         address bits.
         """
-        family = calibrated(family)
         groups = -(-self.depth // LUT_WORDS[family])
         different = (1 << self.depth) - 2 - (self.depth - 1).bit_length() if self.depth <= MOST_ALIKE else self.bits
         each = groups if groups <= FREE_LUTS[family] else round(groups * (1 + MULTIPLEXED[family]))
@@ -128,8 +129,11 @@ def _placed(memory: Memory, family: str) -> tuple[int, int]:
     written = memory.kind != "rom"
     if written and memory.depth * memory.bits < LEAST_LUTRAM_BITS:
         return memory.bits, 0  # flip-flops, and a multiplexer
-    blocks = list(_arranged(memory, BLOCK_RAMS[family], written, family)) if memory.kind != "async" else []
-    if written:
+    # Without LUT RAM, Yosys makes a read at once one at a clock edge and puts the rest around it.
+    blocks = list(_arranged(memory, BLOCK_RAMS[family], written, family)) if memory.kind != "async" or not LUT_RAMS[family] else []
+    if written and not LUT_RAMS[family]:  # flip-flops with an enable for each word, and multiplexers
+        logic = [(memory.depth * memory.bits, memory.depth + memory.bits * mux(memory.depth, family), 0)]
+    elif written:
         logic = list(_arranged(memory, LUT_RAMS[family], written, family))
     else:
         logic = [(memory.depth * memory.bits / LUT_WORDS[family], memory.rom_luts(family), 0)]
@@ -160,9 +164,9 @@ class Resources:
     Parameters
     ----------
     luts : int
-        Of the family: of six inputs, in ECP5 of four.
+        Of the family: of six inputs, in ECP5 and iCE40 of four.
     brams : int
-        Of 18 kbit.
+        Of 18 kbit, in iCE40 of 4.
     dsps : int
     """
 

@@ -4,26 +4,30 @@ from __future__ import annotations
 
 from intir import IntType
 
-from .cells import calibrated, mixed
+from .cells import mixed
 
 #: Products wider than this, both operands together, go into DSPs (as Yosys does).
 LOGIC_PRODUCT_BITS = 8
-#: Operands of a DSP, the wider one first.
+#: Operands of a DSP, the wider one first; ``generic`` is to fit parts that have none.
 DSP_BITS = {"xilinx": (25, 18), "ecp5": (18, 18)}
+#: LUTs of a large product for each pair of its operands' bits, where there is no DSP: an iCE40 has none, or few.
+LUTS_A_PAIR = 2.4
 
 
 def product_dsps(x: IntType, w: IntType, family: str) -> int:
     """DSPs of a multiplier where the product is wide; none by one constant."""
-    if w.levels == 1 or x.bits + w.bits <= LOGIC_PRODUCT_BITS:
+    if family not in DSP_BITS or w.levels == 1 or x.bits + w.bits <= LOGIC_PRODUCT_BITS:
         return 0
     wide, narrow = max(x.bits, w.bits), min(x.bits, w.bits)
-    most_wide, most_narrow = DSP_BITS[calibrated(family)]
+    most_wide, most_narrow = DSP_BITS[family]
     return -(-wide // most_wide) * -(-narrow // most_narrow)
 
 
 def product_luts(x: IntType, w: IntType, family: str) -> int:
     """LUTs of a multiplier in logic; by one constant, of about the adders for its nonzero signed digits."""
     if w.levels > 1:
+        if x.bits + w.bits > LOGIC_PRODUCT_BITS and family not in DSP_BITS:
+            return round(LUTS_A_PAIR * x.bits * w.bits)
         return 0 if product_dsps(x, w, family) else mixed(x.bits * w.bits, family)
     digits = ((3 * abs(w.lo)) ^ abs(w.lo)).bit_count()
     return max(0, digits - 1) * (x.bits + w.bits // 2)

@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 from intir import BIPOLAR, TERNARY, IntType, unsigned
 
 from .cells import mixed
-from .multipliers import LOGIC_PRODUCT_BITS
+from .multipliers import DSP_BITS, LOGIC_PRODUCT_BITS, product_luts
 from .popcount import PopcountTree
 
 _SIGNS = (BIPOLAR, TERNARY, unsigned(1))
@@ -169,10 +169,15 @@ class Products:
             return sum(tree.luts for tree in trees) + masks + sum(tree.out_bits + 1 for tree in trees[1:])
         if self.arithmetic == "distance":
             return self.lanes * (3 * max(bits, self.w_type.bits) + trees[0].out_bits) + trees[0].luts
-        multiply = 0 if self.dsps(family) else mixed(2 * bits * self.w_type.bits, family)
+        if self.dsps(family):
+            multiply = 0
+        elif family in DSP_BITS:
+            multiply = mixed(2 * bits * self.w_type.bits, family)
+        else:
+            multiply = product_luts(self.x_type, self.w_type, family)
         return self.lanes * multiply + (self.lanes - 1) * self.product_bits
 
     def dsps(self, family: str) -> int:
         """Estimated DSPs of one processing element."""
-        in_dsps = self.arithmetic == "integer" and self.product_bits > LOGIC_PRODUCT_BITS and self.x_type.levels > 1
-        return self.lanes if in_dsps else 0
+        wide = self.arithmetic == "integer" and self.product_bits > LOGIC_PRODUCT_BITS and self.x_type.levels > 1
+        return self.lanes if wide and family in DSP_BITS else 0

@@ -49,8 +49,6 @@ def main() -> int:
             print("\n".join(titles))
             return 0
         results, seconds = _measured(titles, options)
-        if options.json:
-            write_whole(options.json, (json.dumps([one.as_dict() for one in results], indent=1) + "\n").encode())
     except BitwrightError as error:
         print(f"mutants: {error}", file=sys.stderr)
         return 2
@@ -75,6 +73,8 @@ def _measured(titles: list[str], options: argparse.Namespace) -> tuple[list[Resu
 
             results.append(measure(case, text, place, mutants=options.mutants, seed=options.seed, seconds=options.seconds,
                                    excuses=EXCUSES.get(case.title), objects=Path(folder) / "objects", progress=progress))
+            if options.json:  # after each, so that nothing is lost
+                write_whole(options.json, (json.dumps([one.as_dict() for one in results], indent=1) + "\n").encode())
             bar.advance(whole)
             if not console.is_terminal:  # a log has no bar
                 counts = ", ".join(f"{results[-1].count(what)} {what}" for what in (KILLED, EQUIVALENT, EXCUSED, SURVIVED))

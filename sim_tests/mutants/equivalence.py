@@ -31,7 +31,8 @@ def circuit(mutated: Mutated, files: Mapping[str, str]) -> Circuit:
     """The netlist, with its input `mutant`, as gates and registers; memories become registers."""
     memories = {name: text for name, text in files.items() if name.startswith("mem/")}
     made = run_yosys({"mutated.il": mutated.ilang, **memories},
-                     "read_rtlil mutated.il\nmemory_map\nopt\ndffunmap\nsimplemap\ntechmap\nopt\ndfflegalize -cell $_DFF_P_ 01\nopt_expr\naigmap\n"
+                     "read_rtlil mutated.il\nmemory_map\nopt\ndffunmap\nsimplemap\ntechmap\nopt\ndfflegalize -cell $_DFF_P_ 01\nopt_expr\n"
+                     "setundef -zero\naigmap\n"  # constants that nobody looks at
                      "opt_clean\nwrite_aiger -ascii -map names.txt circuit.aag\n")
     return read(made["circuit.aag"], made["names.txt"])
 

@@ -100,15 +100,16 @@ def _table(rows: Int64, x: IntType) -> Spec:
 
 
 def _depthwise() -> Case:
-    sums = IntType(-12, 12)
-    return Case("vvu 4 taps x 4, u2 x bipolar", Vvu(4, 4, 2, 1, U2, BIPOLAR, sums, 0, sums, sums), {"weights": _SIGNS},
-                specs.depthwise(_SIGNS, 2, 1), 24)
+    sums, weights = IntType(-6, 6), _SIGNS[:2, :2]
+    return Case("vvu 2 taps x 2, u2 x bipolar", Vvu(2, 2, 1, 1, U2, BIPOLAR, sums, 0, sums, sums), {"weights": weights},
+                specs.depthwise(weights, 1, 1))
 
 
-def _window(kind: type[Window] | type[LineBuffer], name: str, cycles: int) -> Case:
-    pads = (1, 0, 0, 0)
-    engine = kind.convolution(2, 3, 1, 1, U2, kernel=(2, 2), pads=pads)
-    return Case(f"{name} 2 x 3, 2 x 2 taps, padded", engine, {}, specs.windows(2, 3, (2, 2), (1, 1), pads, 0, kind is LineBuffer), cycles)
+def _window(kind: type[Window] | type[LineBuffer], name: str, pads: tuple[int, int, int, int], cycles: int = 0) -> Case:
+    """2 x 2 taps of an image of 2 x 2 pixels."""
+    engine = kind.convolution(2, 2, 1, 1, U1, kernel=(2, 2), pads=pads)
+    spec = specs.windows(2, 2, (2, 2), (1, 1), pads, 0, kind is LineBuffer)
+    return Case(f"{name} 2 x 2, 2 x 2 taps{', padded' if any(pads) else ''}", engine, {}, spec, cycles)
 
 
 def _unrolled() -> Case:
@@ -175,5 +176,7 @@ def cases() -> list[Case]:
         _mvu("2 x 2, pe 1, simd 2, s3 x ternary", _TERNARY[:2, :2], 1, 2, S3, TERNARY, cycles=16),
         _mvu("2 x 2, pe 1, simd 1, u2 x s3", _INTEGERS, 1, 1, U2, S3, cycles=22),
         _depthwise(),
-        _unrolled(), _eie(), _window(Window, "window", 44), _window(LineBuffer, "linebuffer", 28),
+        _unrolled(), _eie(),
+        _window(Window, "window", (0, 0, 0, 0)), _window(Window, "window", (1, 0, 0, 0), 16),
+        _window(LineBuffer, "linebuffer", (0, 0, 0, 0)), _window(LineBuffer, "linebuffer", (1, 0, 0, 0), 26),
     ]
