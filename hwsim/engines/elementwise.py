@@ -178,7 +178,9 @@ class Requant(Elementwise):
     def logic_luts(self, family: str) -> int:
         shifts = 1 + 0.39 * self._shifts**2 if has_lut4(family) else 1 + self._shifts // 2
         product = product_luts(self.x_type, self.multiplier_type, family)
-        return self.pe * (product + round(self._product_bits * shifts)) + mixed(4, family)
+        # What is cut off by one shift needs no adder: what is left is the clip.
+        cut = self.rounding == "floor" and not self.from_memory and self.zero_type.levels == 1 and self.zero_type.lo == 0
+        return self.pe * (product + (self.out_type.bits if cut else round(self._product_bits * shifts))) + mixed(4, family)
 
     @property
     def _product_bits(self) -> int:

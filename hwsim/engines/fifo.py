@@ -36,7 +36,7 @@ class StreamFifo(Passing):
 
     @property
     def memories(self) -> tuple[Memory, ...]:
-        return (Memory(self.depth, self.word_in.bits, "async"),)
+        return (Memory(self.depth, self.word_in.bits, "queue"),)
 
     def logic_luts(self, family: str) -> int:
         """Of two words, where one is read and written; of more, counters and what compares them."""

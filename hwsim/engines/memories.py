@@ -82,7 +82,8 @@ class Memory:
     depth, bits : int
         Words, and bits of a word.
     kind : str
-        ``rom`` and ``ram`` are read at a clock edge; ``async``, read at once, is always LUT RAM.
+        ``rom`` and ``ram`` are read at a clock edge; ``async``, read at once, is always LUT RAM; ``queue``, read at once where a
+        register points, may become block RAM, with logic around it for words that have just come.
     style : str
         One of `STYLES`.
     """
@@ -129,8 +130,7 @@ def _placed(memory: Memory, family: str) -> tuple[int, int]:
     written = memory.kind != "rom"
     if written and memory.depth * memory.bits < LEAST_LUTRAM_BITS:
         return memory.bits, 0  # flip-flops, and a multiplexer
-    # Without LUT RAM, Yosys makes a read at once one at a clock edge and puts the rest around it.
-    blocks = list(_arranged(memory, BLOCK_RAMS[family], written, family)) if memory.kind != "async" or not LUT_RAMS[family] else []
+    blocks = list(_arranged(memory, BLOCK_RAMS[family], written, family)) if memory.kind != "async" else []
     if written and not LUT_RAMS[family]:  # flip-flops with an enable for each word, and multiplexers
         logic = [(memory.depth * memory.bits, memory.depth + memory.bits * mux(memory.depth, family), 0)]
     elif written:

@@ -15,8 +15,8 @@ LUTS_A_PAIR = 2.4
 
 
 def product_dsps(x: IntType, w: IntType, family: str) -> int:
-    """DSPs of a multiplier where the product is wide; none by one constant."""
-    if family not in DSP_BITS or w.levels == 1 or x.bits + w.bits <= LOGIC_PRODUCT_BITS:
+    """DSPs of a multiplier where the product is wide; none by a power of two."""
+    if family not in DSP_BITS or is_shift(w) or x.bits + w.bits <= LOGIC_PRODUCT_BITS:
         return 0
     wide, narrow = max(x.bits, w.bits), min(x.bits, w.bits)
     most_wide, most_narrow = DSP_BITS[family]
@@ -25,9 +25,16 @@ def product_dsps(x: IntType, w: IntType, family: str) -> int:
 
 def product_luts(x: IntType, w: IntType, family: str) -> int:
     """LUTs of a multiplier in logic; by one constant, of about the adders for its nonzero signed digits."""
-    if w.levels > 1:
-        if x.bits + w.bits > LOGIC_PRODUCT_BITS and family not in DSP_BITS:
-            return round(LUTS_A_PAIR * x.bits * w.bits)
-        return 0 if product_dsps(x, w, family) else mixed(x.bits * w.bits, family)
-    digits = ((3 * abs(w.lo)) ^ abs(w.lo)).bit_count()
-    return max(0, digits - 1) * (x.bits + w.bits // 2)
+    if is_shift(w) or product_dsps(x, w, family):
+        return 0
+    if w.levels == 1:
+        digits = ((3 * abs(w.lo)) ^ abs(w.lo)).bit_count()
+        return max(0, digits - 1) * (x.bits + w.bits // 2)
+    if x.bits + w.bits > LOGIC_PRODUCT_BITS:
+        return round(LUTS_A_PAIR * x.bits * w.bits)
+    return mixed(x.bits * w.bits, family)
+
+
+def is_shift(w: IntType) -> bool:
+    """Whether a factor is 0 or a power of two, so that wires multiply by it."""
+    return w.levels == 1 and abs(w.lo) & abs(w.lo) - 1 == 0

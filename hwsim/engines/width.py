@@ -58,7 +58,7 @@ class Width(Engine):
         return Schedule(every, step == self.ratio - 1, 1) if self.widens else Schedule(step == 0, every, 1)
 
     def logic_luts(self, family: str) -> int:
-        return mixed(4 if self.widens else self.word_in.bits + 4, family)
+        return mixed(4 if self.widens else self.word_in.bits - self.word_out.bits + 4, family)
 
 
 def converters(lanes_in: int, lanes_out: int, kind: IntType) -> list[Width]:

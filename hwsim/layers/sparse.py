@@ -186,7 +186,8 @@ class SparseLayer(Layer):
         if kind is Requant:
             self._alike(nodes, "rounding")
             self._alike(nodes, "out")
-            fill = min(int(op.shift.min()) for op in ops)
+            # What fills up is shifted like all others: one shift by different distances takes most of a requantizer's LUTs.
+            fill = max(int(op.shift.max()) for op in ops) if lift.any() else min(int(op.shift.min()) for op in ops)
             multiplier, shift, zero = spread("multiplier", 1), spread("shift", fill) + lift, spread("zero_point", 0)
             return engines.Requant(channels, lanes, x_type, ops[0].out, span(multiplier), span(shift), span(zero),
                                    ops[0].rounding), {"multiplier": multiplier, "shift": shift, "zero_point": zero}
