@@ -29,6 +29,7 @@ import os
 import struct
 import zipfile
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -225,7 +226,8 @@ def _tensors(what: Any) -> tuple[dict[str, Array], dict[str, Array]]:
         try:
             found[name] = copy.copy(value.detach().cpu().numpy())
         except TypeError as error:
-            raise CompressionError(f"tensor `{name}` is {value.dtype}, which the format doesn't have: call `.float()` first") from error
+            raise CompressionError(f"tensor `{name}` is {value.dtype}, which the format doesn't have: "
+                                   "call `.float()` first") from error
     return found, scales
 
 
@@ -264,7 +266,7 @@ def _decoded(header: str, streams: bytes, max_bytes: int) -> dict[str, Array]:
         if at > len(streams):
             raise CompressionError("its streams end too early")
         coded = Coded(shape, line["dtype"], line["coding"], line["stored"], line["gap_bits"], scale_shape,
-                      tuple(streams[one:two] for one, two in zip(ends, ends[1:], strict=False)))
+                      tuple(streams[one:two] for one, two in pairwise(ends)))
         try:
             found[line["name"]] = decoded(coded)
         except CompressionError as error:

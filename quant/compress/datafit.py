@@ -57,8 +57,8 @@ def fit_to_data(network: nn.Module, reference: nn.Module, images: Tensor) -> nn.
     for name, layer, sharing in list(shared_layers(network)):
         original: Any = originals.get(name)
         if getattr(original, "weight", None) is None or original.weight.shape != layer.weight.shape:
-            raise CompressionError(f"the reference has no layer `{name}` with a weight of shape {tuple(layer.weight.shape)}: give the "
-                                   "network that the shared one was made from")
+            raise CompressionError(f"the reference has no layer `{name}` with a weight of shape {tuple(layer.weight.shape)}: give "
+                                   "the network that the shared one was made from")
         squares, crossed = _moments((network, layer), (reference, original), images)
         _solve(layer, sharing, original.weight.detach().double(), squares, crossed)
     for part, training in modes.items():

@@ -77,13 +77,9 @@ def decode(lengths: bytes, coded: bytes, count: int) -> Int64:
     order = used[np.argsort(sizes[used], kind="stable")]
     bits = bitarray(endian="big")
     bits.frombytes(coded)
-    found = np.empty(count, np.int64)
-    needed = 0
     try:
-        words = canonical_decode(bits, np.bincount(sizes[used]).tolist(), order.tolist())
-        for position in range(count):
-            found[position] = next(words)
-    except (ValueError, StopIteration, IndexError) as error:
+        found = np.fromiter(canonical_decode(bits, np.bincount(sizes[used]).tolist(), order.tolist()), np.int64, count)
+    except (ValueError, IndexError) as error:
         raise CompressionError("the coded symbols end too early or hold a word that is none") from error
     needed = int(sizes[found].sum())
     if (needed + 7) // 8 != len(coded) or bits[needed:].any():

@@ -34,7 +34,7 @@ def copied(network: nn.Module) -> nn.Module:
 
 
 def chosen_layers(network: nn.Module, names: Iterable[str] | None) -> dict[str, Layer]:
-    """The linear and 2-D convolutional layers to change, by their first name, in the network's order.
+    """The linear and 2-D convolutional layers to change, by the names that were given, in the network's order.
 
     Parameters
     ----------
@@ -48,7 +48,6 @@ def chosen_layers(network: nn.Module, names: Iterable[str] | None) -> dict[str, 
         There is none, a name is unknown or that of another kind of module, or a layer's weight isn't a plain, finite parameter
         of its own.
     """
-    first = {id(one): name for name, one in network.named_modules()}
     every = dict(network.named_modules(remove_duplicate=False))  # a layer that is called twice may have two names
     if names is None:
         wanted = [name for name, one in network.named_modules() if type(one) in _KINDS]
@@ -59,23 +58,24 @@ def chosen_layers(network: nn.Module, names: Iterable[str] | None) -> dict[str, 
         wanted = [names] if isinstance(names, str) else list(names)
         if not wanted:
             raise CompressionError("no layer was named: name one, or leave the names out to take all")
-    found: dict[str, Any] = {}
+    found: dict[int, tuple[str, Any]] = {}
     for name in wanted:
         layer = every.get(name)
         if layer is None or type(layer) not in _KINDS:
             problem = "is not there" if layer is None else f"is a {type(layer).__name__}, neither an nn.Linear nor an nn.Conv2d"
             known = ", ".join(f"`{one}`" for one, part in every.items() if type(part) in _KINDS) or "none"
             raise CompressionError(f"layer `{name}` of {type(network).__name__} {problem}; layers to compress are {known}"[:400])
-        found[first[id(layer)]] = layer
+        if found.setdefault(id(layer), (name, layer))[0] != name:
+            raise CompressionError(f"`{found[id(layer)][0]}` and `{name}` are one layer of {type(network).__name__}: name it once")
     owners: dict[int, list[str]] = {}
     for name, one in network.named_modules():
         for parameter in one._parameters.values():
             owners.setdefault(id(parameter), []).append(name)
-    for name, layer in found.items():
+    for name, layer in found.values():
         _check_weight(name, layer)
-        if others := [one for one in owners[id(layer.weight)] if one != name]:
-            raise CompressionError(f"layer `{name}` shares its weight with `{others[0]}`: give each a copy, or name other layers")
-    return {name: found[name] for name in first.values() if name in found}
+        if len(tied := owners[id(layer.weight)]) > 1:
+            raise CompressionError(f"layers `{tied[0]}` and `{tied[1]}` share one weight: give each a copy, or name other layers")
+    return {found[key][0]: found[key][1] for key in map(id, network.modules()) if key in found}
 
 
 def check_part(what: str, value: Any) -> float:
@@ -88,8 +88,8 @@ def check_part(what: str, value: Any) -> float:
 def check_whole(what: str, value: Any, least: int, most: int | None = None) -> int:
     """A whole number in a range.  Raises CompressionError."""
     if isinstance(value, bool) or not isinstance(value, int) or value < least or (most is not None and value > most):
-        raise CompressionError(f"{what} must be a whole number {f'from {least} to {most}' if most is not None else f'of at least {least}'}, "
-                               f"not {value}")
+        bounds = f"of at least {least}" if most is None else f"from {least} to {most}"
+        raise CompressionError(f"{what} must be a whole number {bounds}, not {value}")
     return value
 
 
@@ -115,8 +115,8 @@ def replaced(network: nn.Module, replacements: Mapping[int, nn.Module]) -> nn.Mo
 def _check_weight(name: str, layer: Layer) -> None:
     where = f"layer `{name}`" if name else type(layer).__name__
     if "weight" not in layer._parameters:
-        raise CompressionError(f"{where} computes its weight from other parameters: call quant.nn.finish_pruning, finish_sharing or "
-                               "torch.nn.utils.parametrize.remove_parametrizations first")
+        raise CompressionError(f"{where} computes its weight from other parameters: call quant.nn.finish_pruning, finish_sharing "
+                               "or torch.nn.utils.parametrize.remove_parametrizations first")
     for parameter in (layer.weight, layer.bias):
         if parameter is None:
             continue

@@ -146,11 +146,11 @@ def product_quantize(network: nn.Module, *, subvector: int = 4, entries: int = 2
         if stored < dense:
             smaller[name] = layer, sharing
         elif named:
-            raise CompressionError(f"layer `{name}` takes {dense} bits as float32, and {stored} with {count} entries for each {subvector} "
-                                   "columns: leave it out, or ask for fewer entries")
+            raise CompressionError(f"layer `{name}` takes {dense} bits as float32, and {stored} with {count} entries for each "
+                                   f"{subvector} columns: leave it out, or ask for fewer entries")
     if not smaller:
-        raise CompressionError(f"no layer of {type(network).__name__} gets smaller with {entries} entries for each {subvector} columns: "
-                               "ask for fewer entries")
+        raise CompressionError(f"no layer of {type(network).__name__} gets smaller with {entries} entries for each {subvector} "
+                               "columns: ask for fewer entries")
     for layer, sharing in smaller.values():
         share(layer, sharing)
     return network

@@ -122,7 +122,7 @@ def test_a_saved_network_is_its_entries(method):
     other.load_state_dict(found.state_dict())
     assert torch.equal(other(images()), found(images()))
     saved = sum(value.numel() for name, value in found.state_dict().items() if name.endswith("weight.original"))
-    shared = [layer for layer in sharing_report(found)[:-1]]
+    shared = sharing_report(found)[:-1]
     assert saved >= sum(layer.parameters for layer in shared)
     assert sharing_report(found)[-1].stored_bits == sum(layer.stored_bits for layer in shared)
 
@@ -324,7 +324,7 @@ def tied_network():
 @pytest.mark.parametrize(("build", "options", "words"), [
     (nan_network, {}, "layer `again` holds nan"),
     (masked_network, {}, "finish_pruning"),
-    (tied_network, {}, "layer `0` shares its weight with `2`"),
+    (tied_network, {}, "layers `0` and `2` share one weight"),
     (network, {"layers": ["nothing"]}, "layer `nothing` of Network is not there"),
     (network, {"layers": ["norm"]}, "layer `norm` of Network is a BatchNorm2d"),
     (network, {"layers": []}, "no layer was named"),
