@@ -21,7 +21,6 @@ Words are canonical: of equal length, smaller symbols come first.  There is no p
 
 from __future__ import annotations
 
-import copy
 import io
 import json
 import math
@@ -213,18 +212,21 @@ def _tensors(what: Any) -> tuple[dict[str, Array], dict[str, Array]]:
     if not isinstance(what, nn.Module):
         raise CompressionError(f"give a network, a graph or arrays by name, not a {type(what).__name__}")
     network = copied(what).eval()
-    scales = {}
+    scales, quantized = {}, set()
     for name, part in network.named_modules():
         if isinstance(part, PreparesForExport):
             part.prepare_for_export()
-        if isinstance(part, QuantWeights) and isinstance(scale := getattr(part.weight_quant, "scale", None), torch.Tensor):
-            scales[f"{name}.weight" if name else "weight"] = scale.detach().numpy()
+        if isinstance(part, QuantWeights):
+            quantized.add(weight := f"{name}.weight" if name else "weight")
+            if isinstance(scale := getattr(part.weight_quant, "scale", None), torch.Tensor):
+                scales[weight] = scale.detach().numpy()
     found = {}
     for name, value in network.state_dict().items():
         if not isinstance(value, torch.Tensor):
             raise CompressionError(f"the state `{name}` of {type(what).__name__} is a {type(value).__name__}, no tensor: remove it")
         try:
-            found[name] = copy.copy(value.detach().cpu().numpy())
+            array = value.detach().cpu().numpy()
+            found[name] = array + 0.0 if name in quantized else array.copy()  # rounding made -0.0 of small negative weights
         except TypeError as error:
             raise CompressionError(f"tensor `{name}` is {value.dtype}, which the format doesn't have: "
                                    "call `.float()` first") from error

@@ -38,9 +38,12 @@ def encode(symbols: Int64) -> tuple[bytes, bytes] | None:
     words, per_length, order = canonical_huffman({int(symbol): int(counts[symbol]) for symbol in np.flatnonzero(counts)})
     if len(per_length) > MAX_WORD_BITS + 1:
         return None
+    # bitarray gives words of equal length to symbols in any order: here to smaller ones first, so that lengths say all.
+    ranked = sorted(order, key=lambda symbol: (len(words[symbol]), symbol))
+    words = {symbol: words[old] for symbol, old in zip(ranked, order, strict=True)}
     lengths = bytearray(len(counts))
-    for symbol in order:
-        lengths[symbol] = len(words[symbol])
+    for symbol, word in words.items():
+        lengths[symbol] = len(word)
     coded = bitarray(endian="big")
     coded.encode(words, symbols.tolist())
     return bytes(lengths), coded.tobytes()

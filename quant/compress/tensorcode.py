@@ -177,18 +177,23 @@ def _best(values: Array, dtype: str, gap_bits: int) -> Coded:
         book, sparse = np.concatenate([different[:1] * 0, different]), symbols + 1
     else:
         sparse = symbols
-    found = [raw]
-    if (dense := huffman.encode(symbols)) is not None:
-        found.append(Coded(values.shape, dtype, "huffman", stored, 0, None, (different.tobytes(), *dense),
-                           huffman.entropy_bits(symbols)))
     codes, gaps = huffman.relative(sparse, gap_bits)
-    pair = huffman.encode(codes), huffman.encode(gaps)
-    if len(book) <= MAX_SYMBOLS and pair[0] is not None and pair[1] is not None:
-        (lengths, words), rest = pair[0], pair[1]
-        found.append(Coded(values.shape, dtype, "sparse", stored, gap_bits, None,
-                           (book.tobytes(), lengths, len(codes).to_bytes(8, "little") + words, *rest),
-                           huffman.entropy_bits(codes) + huffman.entropy_bits(gaps)))
-    return min(found, key=lambda one: one.size)
+    best = raw
+    # The codings with the fewest bytes that there can be first: what can't be better is not coded at all.
+    for entropy, book_of, coding in sorted([
+            (huffman.entropy_bits(symbols), different, "huffman"),
+            (huffman.entropy_bits(codes) + huffman.entropy_bits(gaps), book, "sparse")], key=lambda one: one[0]):
+        if book_of.nbytes + len(book_of) + entropy / 8 >= best.size:
+            continue
+        parts = [huffman.encode(one) for one in ((symbols,) if coding == "huffman" else (codes, gaps))]
+        streams = [stream for part in parts if part is not None for stream in part]
+        if coding == "sparse" and len(streams) == 4:
+            streams[1] = len(codes).to_bytes(8, "little") + streams[1]
+        new = Coded(values.shape, dtype, coding, stored, gap_bits if coding == "sparse" else 0, None,
+                    (book_of.tobytes(), *streams), entropy)
+        if None not in parts and new.size < best.size:
+            best = new
+    return best
 
 
 def _least(values: Array) -> str:

@@ -101,7 +101,7 @@ def test_training_moves_entries_and_keeps_the_sharing(method):
 
 
 @EVERY
-def test_finishing_makes_a_plain_network_that_lowers(method, tmp_path):
+def test_finishing_makes_a_plain_network(method):
     one = network()
     found = method(one)
     with pytest.raises(QuantizationError, match="computes its weights from others"):
@@ -112,7 +112,14 @@ def test_finishing_makes_a_plain_network_that_lowers(method, tmp_path):
     assert all(type(a) is type(b) for a, b in zip(plain.modules(), one.modules(), strict=True))
     assert len(list(shared_layers(found))) > 2  # the shared one is still shared, and can be finished again
     assert torch.equal(finish_sharing(found)(images()), plain(images()))
-    check_lowers(plain, tmp_path)
+
+
+def test_finished_networks_lower(tmp_path):
+    """Every method in one network: an export takes seconds."""
+    one = hash_weights(network(), {"first": 0.3})
+    one = product_quantize(make_circulant(one, 4, layers=["again", "strided"]), subvector=4, entries=6, layers=["hidden"])
+    assert [row.layer for row in sharing_report(one)] == ["first", "again", "strided", "hidden", "all"]
+    check_lowers(finish_sharing(one), tmp_path)
 
 
 @EVERY
