@@ -140,8 +140,8 @@ def _with_one_group(network: nn.Module, names: Iterable[str] | None) -> dict[str
     grouped = {name: layer for name, layer in chosen.items() if isinstance(layer, nn.Conv2d) and layer.groups > 1}
     if names is not None and grouped:
         name, layer = next(iter(grouped.items()))
-        raise CompressionError(f"layer `{name}` has {layer.groups} groups: only convolutions with one group are decomposed, so leave "
-                               "it out")
+        raise CompressionError(f"layer `{name}` has {layer.groups} groups: only convolutions with one group are decomposed, so "
+                               "leave it out")
     return {name: layer for name, layer in chosen.items() if name not in grouped}
 
 

@@ -176,7 +176,7 @@ def _fits(size: Size, method: Method, rank: Any) -> bool:
     most = most_rank(size, method)
     if isinstance(most, tuple):
         return not isinstance(rank, tuple) or (rank[0] <= most[0] and rank[1] <= most[1])
-    return (rank[0] if isinstance(rank, tuple) else rank) <= most
+    return bool((rank[0] if isinstance(rank, tuple) else rank) <= most)
 
 
 def _gains(one: Candidate, method: Method, rank: Rank) -> bool:
