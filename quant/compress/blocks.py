@@ -44,7 +44,8 @@ class DepthwiseSeparable(nn.Sequential):
 
     def __init__(self, inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> None:
         _check(inputs=inputs, outputs=outputs, stride=stride)
-        super().__init__(_norm_conv(inputs, inputs, kernel, stride, groups=inputs), nn.ReLU(), _norm_conv(inputs, outputs), nn.ReLU())
+        super().__init__(_norm_conv(inputs, inputs, kernel, stride, groups=inputs), nn.ReLU(),
+                         _norm_conv(inputs, outputs), nn.ReLU())
 
 
 class Fire(nn.Module):
@@ -109,8 +110,8 @@ class ShuffleUnit(nn.Module):
         middle = max(1, outputs // 4) if middle is None else middle
         _check(inputs=inputs, outputs=outputs, groups=groups, middle=middle)
         if stride not in (1, 2) or (outputs != inputs if stride == 1 else outputs <= inputs):
-            raise CompressionError(f"a ShuffleUnit of stride {stride} can't make {outputs} channels of {inputs}: it has stride 1 and as "
-                                   "many channels out as in, or stride 2 and more out than in")
+            raise CompressionError(f"a ShuffleUnit of stride {stride} can't make {outputs} channels of {inputs}: it takes stride 1 "
+                                   "and as many channels out as in, or stride 2 and more out than in")
         branch = outputs if stride == 1 else outputs - inputs
         for what, channels in (("inputs", inputs), ("middle channels", middle), ("outputs of its branch", branch)):
             if channels % groups:
@@ -118,8 +119,7 @@ class ShuffleUnit(nn.Module):
         self.branch = nn.Sequential(
             _norm_conv(inputs, middle, groups=groups), nn.ReLU(), nn.ChannelShuffle(groups),
             _norm_conv(middle, middle, 3, stride, groups=middle), _norm_conv(middle, branch, groups=groups))
-        # Zeros that pad the pool don't count, as if the image ended where it ends.
-        self.shortcut = nn.AvgPool2d(2, 2, ceil_mode=True, count_include_pad=False) if stride == 2 else None
+        self.shortcut = nn.AvgPool2d(3, 2, padding=1) if stride == 2 else None
 
     def forward(self, x: Tensor) -> Tensor:
         if self.shortcut is None:
@@ -234,8 +234,8 @@ class Shift(nn.Module):
         self.reach = _padding(kernel)
         each = channels // kernel**2
         if not each:
-            raise CompressionError(f"a Shift of kernel {kernel} moves channels in {kernel**2} directions, but there are only {channels}: "
-                                   "take a smaller kernel or more channels")
+            raise CompressionError(f"a Shift of kernel {kernel} moves channels in {kernel**2} directions, but there are only "
+                                   f"{channels}: take a smaller kernel or more channels")
         moves = list(itertools.product(range(-self.reach, self.reach + 1), repeat=2))
         moves.append(moves.pop(len(moves) // 2))  # those that stay come last, with the ones left over
         #: For each direction: first channel, channel behind the last, rows down, columns to the right.
