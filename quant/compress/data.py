@@ -104,7 +104,7 @@ def load(path: str | Path) -> Data:
         raise CompressionError(f"'{path}' does not exist: give the path of a .npz file with {', '.join(ARRAYS)}") from None
     except (OSError, ValueError, zipfile.BadZipFile, EOFError, MemoryError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
-        raise CompressionError(f"'{path}' is no readable .npz file ({reason}): write it with numpy.savez, without objects") from None
+        raise CompressionError(f"'{path}' is no readable .npz file ({reason}): write it with numpy.savez, no objects") from None
     for part in ("train", "test"):
         _check_part(path, part, arrays[f"{part}_images"], arrays[f"{part}_labels"])
     shapes = [arrays[f"{part}_images"].shape[1:] for part in ("train", "test")]
@@ -122,12 +122,12 @@ def _check_part(path: Path, part: str, images: NDArray[Any], labels: NDArray[Any
     if images.ndim < 2 or not images.size:
         raise CompressionError(f"'{path}': {part}_images have shape {images.shape}; give at least one sample, (N, ...)")
     if images.dtype != np.uint8 and images.dtype.kind != "f":
-        raise CompressionError(f"'{path}': {part}_images are {images.dtype}; give uint8 pixels, or floats as the network takes them")
+        raise CompressionError(f"'{path}': {part}_images are {images.dtype}; give uint8 pixels, or floats")
     if images.dtype.kind == "f" and not np.isfinite(images).all():
         raise CompressionError(f"'{path}': {part}_images hold numbers that aren't finite; leave those samples out")
     if labels.shape != (len(images),) or labels.dtype.kind not in "iu":
-        raise CompressionError(f"'{path}': {part}_labels are {labels.dtype} of shape {labels.shape}; give one whole number for each "
-                               f"of the {len(images):,} images")
+        raise CompressionError(f"'{path}': {part}_labels are {labels.dtype} of shape {labels.shape}; give one whole number for "
+                               f"each of the {len(images):,} images")
     if labels.min() < 0 or labels.max() > 10**6:
-        raise CompressionError(f"'{path}': {part}_labels hold {int(labels.min() if labels.min() < 0 else labels.max())}; number the "
-                               "classes from 0")
+        raise CompressionError(f"'{path}': {part}_labels hold {int(labels.min() if labels.min() < 0 else labels.max())}; number "
+                               "the classes from 0")

@@ -54,10 +54,11 @@ class Budget:
     def checked(self, method: str, value: float) -> float:
         """The value, if it is in range.  Raises CompressionError."""
         if self.whole and (value != int(value) or not self.least <= value <= self.most):
-            raise CompressionError(f"--{self.option} of {method} is a whole number from {self.least:g} to {self.most:g}, not {value:g}")
+            raise CompressionError(f"--{self.option} of {method} is a whole number from {self.least:g} to {self.most:g}, not "
+                                   f"{value:g}")
         if not self.whole and not self.least < value <= self.most:
-            raise CompressionError(f"--{self.option} of {method} is the part to leave, above {self.least:g} and at most {self.most:g}, "
-                                   f"not {value:g}")
+            raise CompressionError(f"--{self.option} of {method} is the part to leave, above {self.least:g} and at most "
+                                   f"{self.most:g}, not {value:g}")
         return value
 
 
@@ -125,8 +126,9 @@ class Job:
         if not self.data.distorted:
             recipe = replace(recipe, rotation_degrees=0.0, zoom=0.0, shear=0.0, shift_pixels=0.0)
         after_step = options.pop("after_step", clip_latent_weights)
-        return train(network.train, self.data.train_images, self.data.train_labels, recipe, after_step=after_step, slow=_step_sizes,
-                     progress=False, **options)
+        trained: nn.Module = train(network.train, self.data.train_images, self.data.train_labels, recipe, after_step=after_step, slow=_step_sizes,
+                                   progress=False, **options)
+        return trained
 
     def tune(self, network: nn.Module, **options: Any) -> nn.Module:
         """Train a network on for a fifth of the epochs at a tenth of the rate, in place."""

@@ -54,8 +54,8 @@ def low_bit(network: nn.Module, images: Tensor, weight: Callable[[], Quantizer],
     ends = {str(node.target) for node in (*placement.layers[:1], *placement.layers[-1:])}
     inner = [node for node in placement.layers if str(node.target) not in ends]
     if not inner:
-        raise CompressionError(f"{type(network).__name__} has {len(placement.layers)} layers with weights, and the first and the last "
-                               "keep 8 bits: binary and ternary methods need a network with three or more")
+        raise CompressionError(f"{type(network).__name__} has {len(placement.layers)} layers with weights, and the first and the "
+                               "last keep 8 bits: binary and ternary methods need a network with three or more")
     traced.module.recompile()
     with torch.no_grad():
         traced.module(images)
@@ -63,7 +63,8 @@ def low_bit(network: nn.Module, images: Tensor, weight: Callable[[], Quantizer],
         _activations(traced, inner, set(placement.watchers), activation)
     for name, watcher in placement.watchers.items():
         if traced.module.graph.find_nodes(op="call_module", target=name):
-            traced.module.set_submodule(name, _eight_bits(name, watcher.observer, input_integers if name == placement.input else None))
+            given = input_integers if name == placement.input else None
+            traced.module.set_submodule(name, _eight_bits(name, watcher.observer, given))
     wide = {str(node.target) for node in placement.layers if str(node.target) in ends}
     for name in dict.fromkeys(str(node.target) for node in placement.layers):
         layer = traced.module.get_submodule(name)

@@ -131,8 +131,8 @@ def check(model: Model, data: Data) -> None:
                                f"({reason}): give samples of the network's shape with --data FILE.npz") from None
     shape = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
     if not isinstance(logits, torch.Tensor) or logits.ndim != 2 or len(logits) != len(images):
-        raise CompressionError(f"{model.title} gives {shape} for {len(images)} samples, not one row of logits for each: flatten what "
-                               "it returns to (N, classes)")
+        raise CompressionError(f"{model.title} gives {shape} for {len(images)} samples, not one row of logits for each: flatten "
+                               "what it returns to (N, classes)")
     if logits.shape[1] < data.classes:
         raise CompressionError(f"{model.title} tells {logits.shape[1]} classes apart, but the labels of '{data.name}' go up to "
                                f"{data.classes - 1}: give samples of the network's classes")

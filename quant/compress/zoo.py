@@ -64,7 +64,7 @@ def lenet5() -> nn.Sequential:
 
 
 def vgg() -> nn.Sequential:
-    """Three pairs of 3x3 convolutions, 16, 32 and 64 channels, with batch norms and max pools, and a classifier; 77,786 parameters."""
+    """Three pairs of 3x3 convolutions, 16, 32 and 64 channels, batch norms, max pools, a classifier; 77,786 parameters."""
     layers: list[nn.Module] = []
     inputs = 1
     for channels in (16, 32, 64):
@@ -131,8 +131,8 @@ def trained(name: str) -> nn.Module:
             state = {one: torch.from_numpy(np.asarray(arrays[one], np.float32 if arrays[one].dtype == np.float16 else None))
                      for one in arrays.files}
     except OSError as error:
-        raise CompressionError(f"the weights of {found.title} are not at '{found.path}' ({error.strerror}): install bitwright again, "
-                               f"or make them with `python -m quant.compress.train_zoo {name}`") from None
+        raise CompressionError(f"the weights of {found.title} are not at '{found.path}' ({error.strerror}): install bitwright "
+                               f"again, or make them with `python -m quant.compress.train_zoo {name}`") from None
     network.load_state_dict(state)
     return network.eval()
 
