@@ -134,8 +134,8 @@ class Bench:
         macs = workload_of(baseline.graph).macs
         count = sum(one.weights for one in weights)
         return _texts({"accuracy_percent": percent, "float_accuracy_percent": percent, "parameters": count,
-                       "dense_parameters": count, "macs": macs, "dense_macs": macs, "stored_bytes": size, "packed_bytes": size, "float_bytes": size,
-                       "ratio": 1.0})
+                       "dense_parameters": count, "macs": macs, "dense_macs": macs, "stored_bytes": size,
+                       "packed_bytes": size, "float_bytes": size, "ratio": 1.0})
 
     def measured(self, run: Run, integers: Integers) -> Row:
         """Everything about a network in integers."""
@@ -259,7 +259,8 @@ def _results(path: Path | None, machines: Sequence[str]) -> Iterator[tuple[IO[by
 def _other(path: Path, text: str) -> str:
     if text.startswith(HEAD):
         return f"'{path}' has results of other machines: name another file, or give the machines that it was made with"
-    return f"'{path}' is no file of results of `bitwright compress` (it begins with '{text[:40].splitlines()[0]}'); name another file"
+    first = text[:40].splitlines()[0]
+    return f"'{path}' is no file of results of `bitwright compress` (it begins with '{first}'); name another file"
 
 
 def _read(path: Path, text: str, machines: Sequence[str]) -> dict[tuple[str, ...], Row]:

@@ -126,9 +126,9 @@ class Job:
         if not self.data.distorted:
             recipe = replace(recipe, rotation_degrees=0.0, zoom=0.0, shear=0.0, shift_pixels=0.0)
         after_step = options.pop("after_step", clip_latent_weights)
-        trained: nn.Module = train(network.train, self.data.train_images, self.data.train_labels, recipe, after_step=after_step, slow=_step_sizes,
-                                   progress=False, **options)
-        return trained
+        done: nn.Module = train(network.train, self.data.train_images, self.data.train_labels, recipe, after_step=after_step,
+                                slow=_step_sizes, progress=False, **options)
+        return done
 
     def tune(self, network: nn.Module, **options: Any) -> nn.Module:
         """Train a network on for a fifth of the epochs at a tenth of the rate, in place."""
