@@ -66,8 +66,9 @@ def density_report(network: nn.Module) -> list[LayerDensity]:
 
 
 @torch.no_grad()
-def prune(network: nn.Module, density: Density, *, scope: Scope = "layer", layers: Iterable[str] | None = None) -> None:
-    """Mask the weights of least magnitude, in place; biases stay.
+def prune(network: nn.Module, density: Density, *, scope: Scope = "layer", layers: Iterable[str] | None = None,
+          scores: Mapping[str, Tensor] | None = None) -> None:
+    """Mask the weights of least magnitude, or of least score, in place; biases stay.
 
     Of n weights, density * n are kept, rounded to the nearest number (a half: up) and at least 1; of equal magnitudes, those
     that come first.  What was pruned before stays pruned, and a density above the present one changes nothing.  The
@@ -85,20 +86,22 @@ def prune(network: nn.Module, density: Density, *, scope: Scope = "layer", layer
         each.
     layers
         Names of the layers to prune; all by default.
+    scores
+        What each weight is worth, by layer, of the weights' shapes, 0 or more; their magnitudes by default.
 
     Raises
     ------
     ValueError
-        A density is out of range, a layer isn't there or can't be pruned, or there is none at all.
+        A density or a score is out of range, a layer isn't there or can't be pruned, or there is none at all.
     """
     chosen, densities = _targets(network, density, scope, layers)
-    scores = {name: _scores(name, layer) for name, layer in chosen.items()}
+    worth = {name: _scores(name, layer, scores) for name, layer in chosen.items()}
     if scope == "global":
-        kept = _largest(torch.cat([one.flatten() for one in scores.values()]), next(iter(densities.values())))
-        parts = torch.split(kept, [one.numel() for one in scores.values()])
-        found = {name: part.view_as(one) for (name, one), part in zip(scores.items(), parts, strict=True)}
+        kept = _largest(torch.cat([one.flatten() for one in worth.values()]), next(iter(densities.values())))
+        parts = torch.split(kept, [one.numel() for one in worth.values()])
+        found = {name: part.view_as(one) for (name, one), part in zip(worth.items(), parts, strict=True)}
     else:
-        found = {name: _largest(one, densities[name]) for name, one in scores.items()}
+        found = {name: _largest(one, densities[name]) for name, one in worth.items()}
     for name, layer in chosen.items():
         _tighten(layer, found[name])
 
@@ -228,8 +231,8 @@ def _weight(layer: Any) -> Tensor:
     return weight
 
 
-def _scores(name: str, layer: Any) -> Tensor:
-    """Magnitudes; below all of them for weights that are pruned already."""
+def _scores(name: str, layer: Any, given: Mapping[str, Tensor] | None = None) -> Tensor:
+    """Magnitudes, or what is given; below all of them for weights that are pruned already."""
     if "weight" not in layer._parameters and not _is_masked(layer):
         raise ValueError(f"layer `{name}` computes its weights from others: before it is pruned, call "
                          "torch.nn.utils.parametrize.remove_parametrizations on it")
@@ -238,8 +241,14 @@ def _scores(name: str, layer: Any) -> Tensor:
         raise ValueError(f"layer `{name}` holds {weight[~torch.isfinite(weight)][0].item()}: weights must be finite to be pruned")
     if isinstance(layer, QuantWeights):
         _check_zero_stays(name, layer, weight)
-    magnitudes = weight.abs()
-    return torch.where(layer.weight_mask != 0, magnitudes, -1.0) if _is_masked(layer) else magnitudes
+    worth = weight.abs()
+    if given is not None:
+        if name not in given or given[name].shape != weight.shape:
+            raise ValueError(f"layer `{name}` needs scores of shape {tuple(weight.shape)}: give one for each of its weights")
+        worth = given[name].detach()
+        if not bool(torch.isfinite(worth).all() & (worth >= 0).all()):
+            raise ValueError(f"the scores of layer `{name}` must be finite and 0 or more")
+    return torch.where(layer.weight_mask != 0, worth, -1.0) if _is_masked(layer) else worth
 
 
 def _check_zero_stays(name: str, layer: QuantWeights, weight: Tensor) -> None:

@@ -106,6 +106,35 @@ def test_counts_are_rounded_to_the_nearest_and_at_least_one(count, density, kept
         assert density_report(network) == [("0", count, kept), ("all", count, kept)]
 
 
+@pytest.mark.parametrize("scope", ["layer", "global"])
+def test_scores_decide_instead_of_magnitudes(scope):
+    network = float_network()
+    before = weights(network)
+    generator = torch.Generator().manual_seed(3)
+    scores = {name: torch.rand(shape, generator=generator) for name, shape in LAYERS.items()}
+    prune(network, 0.2, scope=scope, scores=scores)
+    whole = np.concatenate([one.numpy().ravel() for one in scores.values()])
+    for name, after in weights(network).items():
+        one = scores[name].numpy()
+        kept = kept_by_sort(one, 0.2) if scope == "layer" else one >= np.sort(whole)[::-1][math.floor(0.2 * whole.size + 0.5) - 1]
+        assert np.array_equal(after, before[name] * kept), name
+    once = weights(network)
+    prune(network, 0.1, scope=scope, scores={name: 1 - one for name, one in scores.items()})
+    for name, after in weights(network).items():
+        assert not np.any(after[once[name] == 0]), name  # what was pruned stays so
+
+
+@pytest.mark.parametrize(("score", "words"), [
+    (torch.ones(3), r"layer `5` needs scores of shape \(4, 20\)"),
+    (None, "layer `5` needs scores"),
+    (-torch.ones(4, 20), "scores of layer `5` must be finite and 0 or more"),
+    (torch.full((4, 20), math.nan), "scores of layer `5` must be finite"),
+])
+def test_scores_that_do_not_fit_are_refused(score, words):
+    with pytest.raises(ValueError, match=words):
+        prune(float_network(), {"5": 0.5}, scores={} if score is None else {"5": score})
+
+
 def test_of_equal_weights_the_first_are_kept():
     network = nn.Sequential(nn.Linear(5, 1))
     nn.init.constant_(network[0].weight, -2.0)
