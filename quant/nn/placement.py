@@ -96,8 +96,9 @@ class Placement:
             # One quantizer for all parts: what reads them then has a single scale, and joining them costs nothing.
             if len(names := {self.grid.get(operand, "") for operand in operands}) > 1 or "" in names:
                 name = self._watcher(node.name)
+                sources: dict[Node, Node] = {}
                 for operand in operands:
-                    node.replace_input_with(operand, self._watched(name, operand))
+                    node.replace_input_with(operand, self._part(name, operand, sources))
                 names = {name}
             self.grid[node] = names.pop()
 
@@ -114,6 +115,17 @@ class Placement:
                 return node
             self._quantized[node] = self._watched(self._watcher(node.name), node)
         return self._quantized[node]
+
+    def _part(self, name: str, node: Node, sources: dict[Node, Node]) -> Node:
+        """A part of a concatenation, quantized by the one of that name; once for all parts that are moved out of one value."""
+        if self.traced.kind(node) is Kind.MOVE and node not in self.grid:
+            (operand,) = self.traced.operands(node)
+            node.replace_input_with(operand, self._part(name, operand, sources))
+            self.grid[node] = name
+            return node
+        if node not in sources:
+            sources[node] = node if self.grid.get(node) == name else self._watched(name, node)
+        return sources[node]
 
     def _irrational(self, node: Node) -> bool:
         """Whether a value comes, through nothing that would quantize it, from a function with irrational values."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sized
+from collections.abc import Iterable, Mapping, Sized
 from typing import Any, Final
 
 import torch
@@ -22,6 +22,10 @@ from .placement import Placement
 from .traced import Traced
 from .uniform import IntQuant
 
+#: One width for all, or one for each by its name.
+Bits = int | Mapping[str, int]
+
+_UNNAMED_BITS: Final = 8  # of what a mapping doesn't name
 _BATCH: Final = 100  # of a calibration set that is one tensor
 _PROGRESS_AFTER_SECONDS: Final = 2.0
 _QUANTIZED: Final[dict[type[nn.Module], Any]] = {
@@ -30,8 +34,8 @@ _QUANTIZED: Final[dict[type[nn.Module], Any]] = {
 }
 
 
-def quantize(model: nn.Module, example_input: Tensor, calibration: Tensor | Iterable[Any], *, weight_bits: int = 8,
-             activation_bits: int = 8, first_last_bits: int | None = 8, per_channel: bool = True, method: Method = "mse",
+def quantize(model: nn.Module, example_input: Tensor, calibration: Tensor | Iterable[Any], *, weight_bits: Bits = 8,
+             activation_bits: Bits = 8, first_last_bits: int | None = 8, per_channel: bool = True, method: Method = "mse",
              percentile: float = 99.99, symmetric: bool | None = None, power_of_two: bool = False, learn_scales: bool = False,
              input_integers: str | None = None) -> GraphModule:
     """A quantized copy of a float network.
@@ -49,7 +53,9 @@ def quantize(model: nn.Module, example_input: Tensor, calibration: Tensor | Iter
         Samples, shape (N, ...), or batches of them; of a batch that is a tuple or list, the first entry counts, as data
         loaders of labelled samples give them.  Some 100 to 1,000 samples do.
     weight_bits, activation_bits
-        2 to 8; activations 1 to 8.
+        2 to 8; activations 1 to 8.  A mapping gives each one that it names its own width, be it the first or the last, and
+        others 8: weights by the name of their layer; activations by the name of their quantizer in the result, or of a layer
+        that reads them.
     first_last_bits
         2 to 8, for the input, the weights of the first and of the last layer, the last layer's input, and the output where that
         is quantized; None for no exception.
@@ -71,13 +77,13 @@ def quantize(model: nn.Module, example_input: Tensor, calibration: Tensor | Iter
     Raises
     ------
     QuantizationError
-        An operation can't be quantized, an argument is out of range, or the calibration set is empty or gives values that
-        aren't finite.
+        An operation can't be quantized, an argument is out of range or names what isn't there, or the calibration set is empty
+        or gives values that aren't finite.
     """
-    ends_bits = activation_bits if first_last_bits is None else first_last_bits
     for what, bits, least in (("weight_bits", weight_bits, 2), ("activation_bits", activation_bits, 1),
                               ("first_last_bits", 8 if first_last_bits is None else first_last_bits, 2)):
-        check_bits(what, bits, least)
+        for whose, width in bits.items() if isinstance(bits, Mapping) else (("", bits),):
+            check_bits(f"{what} of `{whose}`" if whose else what, width, least)
     if power_of_two and learn_scales:
         raise QuantizationError("learn_scales moves scales off the powers of two that power_of_two asks for: choose one of the two")
     given = None if input_integers is None else input_quantizer(str(input_integers))
@@ -88,33 +94,68 @@ def quantize(model: nn.Module, example_input: Tensor, calibration: Tensor | Iter
     fold_batch_norms(traced.module)
     placement = Placement(traced, lambda: Observer(method, percentile=percentile))
     traced.module.recompile()
-    _calibrate(traced.module, calibration, example_input.shape[1:])
-
     layers = placement.layers
+    names = list(dict.fromkeys(str(node.target) for node in layers))
     ends = {str(node.target) for node in (*layers[:1], *layers[-1:])}
     wide = {placement.input, *placement.outputs, *(placement.reads(node) for node in layers[-1:])}
+    weight_widths = _widths("weight_bits", weight_bits, {name: {name} for name in names}, ends, first_last_bits)
+    quantizers = {name: {name} for name in placement.watchers if name != placement.input or given is None}
+    read = {name: {placement.reads(node) for node in layers if str(node.target) == name} & set(quantizers) for name in names}
+    read = {name: some for name, some in read.items() if some}
+    widths = _widths("activation_bits", activation_bits, {**read, **quantizers}, wide, first_last_bits)
+    _calibrate(traced.module, calibration, example_input.shape[1:])
+
     for name, watcher in placement.watchers.items():
         quantizer: Quantizer
         if name == placement.input and given is not None:
             quantizer = given
         else:
             try:
-                fitted = watcher.observer.quantizer(ends_bits if name in wide else activation_bits, symmetric=symmetric is True,
-                                                    power_of_two=power_of_two)
+                fitted = watcher.observer.quantizer(widths[name], symmetric=symmetric is True, power_of_two=power_of_two)
             except CalibrationError as error:
                 raise QuantizationError(f"`{name}` can't be calibrated: {error}") from None
             quantizer = _learned(fitted, weight=False) if learn_scales else fitted
         traced.module.set_submodule(name, quantizer)
-    for name in dict.fromkeys(str(node.target) for node in layers):
+    for name in names:
         layer: Any = traced.module.get_submodule(name)
-        bits = first_last_bits if first_last_bits is not None and name in ends else weight_bits
-        fitted = fit_layer(layer, bits, per_channel=per_channel, method=method, percentile=percentile,
+        fitted = fit_layer(layer, weight_widths[name], per_channel=per_channel, method=method, percentile=percentile,
                            symmetric=symmetric is not False, power_of_two=power_of_two)
         traced.module.set_submodule(name, quantized_layer(layer, _learned(fitted, weight=True) if learn_scales else fitted))
     traced.module.delete_all_unused_submodules()
     traced.module.graph.lint()
     traced.module.recompile()
     return traced.module.eval()
+
+
+def _widths(what: str, bits: Bits, means: Mapping[str, set[str]], ends: set[str], ends_bits: int | None) -> dict[str, int]:
+    """The width of each one that any name means.
+
+    Parameters
+    ----------
+    means
+        By name, whose widths it gives.
+    ends, ends_bits
+        Those that have another width unless they are named, and which; None for no exception.
+
+    Raises
+    ------
+    QuantizationError
+        A name means nothing, or two names give one and the same different widths.
+    """
+    given = bits if isinstance(bits, Mapping) else {}
+    general = _UNNAMED_BITS if isinstance(bits, Mapping) else bits
+    found = {one: general if ends_bits is None or one not in ends else ends_bits for some in means.values() for one in some}
+    by: dict[str, str] = {}
+    for name, width in given.items():
+        if name not in means:
+            raise QuantizationError(f"{what} names `{name}`, which has no width of its own; there are "
+                                    + ", ".join(f"`{one}`" for one in means))
+        for one in sorted(means[name]):
+            if one in by and found[one] != width:
+                raise QuantizationError(f"{what} gives `{one}` {found[one]} bits by the name `{by[one]}` and {width} bits by the "
+                                        f"name `{name}`: they are the same values, so give one width")
+            found[one], by[one] = width, name
+    return found
 
 
 def fit_layer(layer: Layer, bits: int, *, per_channel: bool = True, **options: Any) -> IntQuant:

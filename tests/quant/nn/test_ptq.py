@@ -166,6 +166,26 @@ def test_where_quantizers_go():
     assert {width for name, width in bits.items() if name not in eight and "weight" not in name} == {3}
 
 
+def test_each_layer_and_each_activation_can_have_a_width_of_its_own(tmp_path):
+    network, _, x = made(Residual)
+    quantized = quantize(network, x[:1], x[:50], weight_bits={"branch.0": 3, "last": 5, "down": 2},
+                         activation_bits={"branch.3": 4, "relu_1_quant": 6, "down": 7, "first.0": 6})
+    bits = {name: part.bits for name, part in quantized.named_modules() if isinstance(part, IntQuant)}
+    assert {name: width for name, width in bits.items() if width != 8} == {
+        "branch.0.weight_quant": 3, "last.weight_quant": 5, "down.weight_quant": 2, "branch_2_quant": 4, "relu_1_quant": 6,
+        "relu_quant": 7, "input_quant": 6}
+    # the widths are those that a single number gives
+    same = quantize(network, x[:1], x[:50], weight_bits=dict.fromkeys(["first.0", "branch.0", "branch.3", "down", "side", "last"], 4),
+                    activation_bits=dict.fromkeys([name for name in bits if "weight" not in name], 3))
+    assert torch.equal(same(x), quantize(network, x[:1], x[:50], weight_bits=4, activation_bits=3, first_last_bits=None)(x))
+    ends = quantize(network, x[:1], x[:50], weight_bits={"branch.0": 3}, activation_bits={}, first_last_bits=4)
+    wide = {name: part.bits for name, part in ends.named_modules() if isinstance(part, IntQuant) and part.bits != 8}
+    assert wide == {"input_quant": 4, "first.0.weight_quant": 4, "branch.0.weight_quant": 3, "last.weight_quant": 4,
+                    "adaptive_avg_pool2d_quant": 4}
+    export_qonnx(quantized, x[:1], tmp_path / "network.onnx")
+    check_integers(quantized, x, tmp_path / "network.onnx")
+
+
 def test_parts_of_a_concatenation_share_one_quantizer():
     network, _, x = made(Joined)
     quantized = quantize(network, x[:1], x[:50])
@@ -228,12 +248,17 @@ def test_bad_calibration_sets_are_refused(calibration, message):
 
 
 def test_bad_arguments_are_refused():
-    network, x = nn.Conv2d(3, 4, 1), torch.rand(2, *SHAPE)
+    network, x = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Conv2d(4, 4, 1)), torch.rand(2, *SHAPE)
     for options, message in (({"weight_bits": 1}, "weight_bits must be from 2 to 8, not 1"), ({"activation_bits": 9}, "not 9"),
                              ({"first_last_bits": 16}, "not 16"), ({"first_last_bits": 0}, "first_last_bits must be from 2 to 8, not 0"),
                              ({"weight_bits": "8"}, "weight_bits must"), ({"weight_bits": 4.5}, "not 4.5"),
                              ({"input_integers": "s1"}, "'s1' must have 2 to 16 bits"),
-                             ({"power_of_two": True, "learn_scales": True}, "choose one")):
+                             ({"power_of_two": True, "learn_scales": True}, "choose one"),
+                             ({"weight_bits": {"conv": 4}}, "weight_bits names `conv`, which has no width of its own; there are `0`, `1`"),
+                             ({"weight_bits": {"1": 1}}, "weight_bits of `1` must be from 2 to 8, not 1"),
+                             ({"activation_bits": {"0": 9}}, "activation_bits of `0` must be from 1 to 8, not 9"),
+                             ({"activation_bits": {"0": 4, "input_quant": 5}}, "gives `input_quant` 4 bits by the name `0` and 5 bits"),
+                             ({"activation_bits": {"0": 4}, "input_integers": "u8/255"}, "names `0`, which has no width of its own")):
         with pytest.raises(QuantizationError, match=message):
             quantize(network, x[:1], x, **options)
 
