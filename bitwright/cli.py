@@ -8,7 +8,7 @@ import sys
 
 import typer
 
-from .commands import design, explore, files, network, overlay, synth, systems
+from .commands import compress, design, explore, files, network, overlay, synth, systems
 from .shell import stop_on_terminate
 
 app = typer.Typer(
@@ -18,7 +18,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]})
 
 for command in (network.lower, network.check, network.run, design.plan, design.sim, design.build, design.verify, synth.synth,
-                files.export, systems.machines, systems.complexity, explore.search, explore.sweep, overlay.overlay):
+                files.export, systems.machines, systems.complexity, explore.search, explore.sweep, overlay.overlay,
+                compress.compress):
     app.command()(command)
 app.command("show")(files.show_)
 

@@ -1,180 +1,19 @@
-"""What every training on the demo digits shares: pixels as input, distortions, the training loop, accuracy."""
+"""What every training on the demo digits shares; the loop itself is `quant.compress.training`."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Final, TypeVar
+from quant.compress.training import (
+    SLOW,
+    Network,
+    Recipe,
+    accuracy_percent,
+    as_input,
+    distort,
+    evaluate,
+    load_weights,
+    save_weights,
+    train,
+)
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-from rich.progress import track
-from torch import Tensor, nn
-from torch.nn import functional
-from torch.nn.modules.batchnorm import _BatchNorm
-
-from quant.data import IMAGE_SIDE_PIXELS
-
-Network = TypeVar("Network", bound=nn.Module)
-
-#: Learning rate of the parameters that are to learn slowly, as a part of the others'.
-SLOW: Final = 0.01
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How to train.
-
-    Members
-    -------
-    epochs
-        Passes over the train digits, each with distortions drawn anew.
-    batch_digits
-        Digits per optimizer step.
-    peak_learning_rate
-        Of Adam; reached after 5% of the steps and then lowered along a cosine to zero.
-    rotation_degrees, zoom, shear, shift_pixels
-        Largest distortion of a digit, either way.
-    seed
-        Of torch's generator: initial weights, order, distortions.
-    """
-
-    epochs: int = 400
-    batch_digits: int = 100
-    peak_learning_rate: float = 0.01
-    rotation_degrees: float = 7.0
-    zoom: float = 0.07
-    shear: float = 0.07
-    shift_pixels: float = 1.0
-    seed: int = 0
-
-
-def as_input(images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Pixels as the networks take them: float32, pixel / 255."""
-    return images.astype(np.float32) / np.float32(255)
-
-
-def distort(images: Tensor, recipe: Recipe) -> Tensor:
-    """Rotate, zoom, shear and shift each digit by amounts of its own; shape (N, 1, 28, 28) in and out."""
-
-    def draw(largest: float) -> Tensor:
-        return (torch.rand(len(images)) * 2 - 1) * largest
-
-    angle = draw(math.radians(recipe.rotation_degrees))
-    zoom_x, zoom_y, shear = 1 + draw(recipe.zoom), 1 + draw(recipe.zoom), draw(recipe.shear)
-    half_side = IMAGE_SIDE_PIXELS / 2  # the grid's coordinates run from -1 to 1
-    shift_x, shift_y = draw(recipe.shift_pixels / half_side), draw(recipe.shift_pixels / half_side)
-    cosine, sine = torch.cos(angle), torch.sin(angle)
-    row_x = torch.stack((cosine * zoom_x, (shear - sine) * zoom_y, shift_x), dim=1)
-    row_y = torch.stack((sine * zoom_x, cosine * zoom_y, shift_y), dim=1)
-    transforms = torch.stack((row_x, row_y), dim=1)
-    grid = functional.affine_grid(transforms, list(images.shape), align_corners=False)
-    return functional.grid_sample(images, grid, align_corners=False)
-
-
-def train(build: Callable[[], Network], images: NDArray[np.uint8], labels: NDArray[np.int64], recipe: Recipe, *,
-          threads: int = 1, after_step: Callable[[Network], None] | None = None, penalty: Callable[[Network], Tensor] | None = None,
-          slow: Callable[[Network], list[nn.Parameter]] | None = None, progress: bool = True) -> Network:
-    """Build a network and train it with cross-entropy, Adam and a one-cycle learning rate.
-
-    Parameters
-    ----------
-    build
-        Makes the network; called once the seed is set, which its initial weights come from.
-    images, labels : uint8 (N, 1, 28, 28), int64 (N,)
-    recipe
-    threads
-        Of torch; part of the recipe, as sums of floats are split over threads, so their number changes last bits.
-    after_step
-        Called with the network after each optimizer step, to clip latent weights for example.
-    penalty
-        Of the network, added to the loss.
-    slow
-        Picks parameters that learn at a hundredth of the rate: Adam's steps are as long as the rate whatever the gradient,
-        too long for a quantizer's step size.
-    progress
-        Show a progress bar.
-
-    Returns
-    -------
-    The network, in evaluation mode.
-    """
-    torch.manual_seed(recipe.seed)
-    torch.use_deterministic_algorithms(True)
-    torch.set_num_threads(threads)
-    inputs, targets = torch.from_numpy(as_input(images)), torch.from_numpy(labels.copy())
-
-    network = build()
-    slowed = slow(network) if slow is not None else []
-    kept = {id(parameter) for parameter in slowed}
-    groups = [[parameter for parameter in network.parameters() if id(parameter) not in kept], slowed]
-    rates = [recipe.peak_learning_rate, recipe.peak_learning_rate * SLOW]
-    optimizer = torch.optim.Adam([{"params": group, "lr": rate} for group, rate in zip(groups, rates, strict=True)])
-    steps_per_epoch = len(inputs) // recipe.batch_digits
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer,
-        rates,
-        total_steps=recipe.epochs * steps_per_epoch,
-        pct_start=max(0.05, 2 / (recipe.epochs * steps_per_epoch)),  # torch divides by zero for a rise of one step
-        cycle_momentum=False,
-    )
-    for _ in track(range(recipe.epochs), description="training", disable=not progress):
-        order = torch.randperm(len(inputs))
-        shuffled_inputs, shuffled_targets = distort(inputs[order], recipe), targets[order]
-        for step in range(steps_per_epoch):
-            batch = slice(step * recipe.batch_digits, (step + 1) * recipe.batch_digits)
-            loss = functional.cross_entropy(network(shuffled_inputs[batch]), shuffled_targets[batch])
-            if penalty is not None:
-                loss = loss + penalty(network)
-            optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
-            optimizer.step()
-            schedule.step()
-            if after_step is not None:
-                after_step(network)
-    _measure_statistics(network, inputs, recipe)
-    return network.eval()
-
-
-@torch.no_grad()
-def _measure_statistics(network: nn.Module, inputs: Tensor, recipe: Recipe) -> None:
-    """Measure the batch normalizations' statistics anew, with the final weights.
-
-    A binary weight changes by 2 or not at all, so the running averages lag behind the weights that they go
-    with.
-    """
-    norms = [module for module in network.modules() if isinstance(module, _BatchNorm)]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # a plain mean over all that follows
-    network.train()
-    for _ in range(5):
-        network(distort(inputs, recipe))
-
-
-def accuracy_percent(logits: NDArray[np.floating[Any]], labels: NDArray[np.int64]) -> float:
-    """Share of digits whose largest logit is that of their class; the lowest class wins a tie."""
-    return 100 * float(np.mean(logits.argmax(axis=1) == labels))
-
-
-def evaluate(network: nn.Module, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Logits, float32, shape (N, 10), as torch computes them."""
-    with torch.no_grad():
-        logits: NDArray[np.float32] = network(torch.from_numpy(as_input(images))).numpy()
-    return logits
-
-
-def save_weights(network: nn.Module, path: Path) -> None:
-    """Write all parameters and statistics as a `.npz` of float32 arrays (and integer counters)."""
-    np.savez(path, **{name: value.numpy() for name, value in network.state_dict().items()})
-
-
-def load_weights(network: Network, path: Path) -> Network:
-    """The network with what `save_weights` wrote, in evaluation mode."""
-    with np.load(path, allow_pickle=False) as arrays:
-        network.load_state_dict({name: torch.from_numpy(arrays[name]) for name in arrays.files})
-    network.eval()
-    return network
+__all__ = ["SLOW", "Network", "Recipe", "accuracy_percent", "as_input", "distort", "evaluate", "load_weights", "save_weights",
+           "train"]

@@ -131,6 +131,7 @@ def _placed(memory: Memory, family: str) -> tuple[int, int]:
     if written and memory.depth * memory.bits < LEAST_LUTRAM_BITS:
         return memory.bits, 0  # flip-flops, and a multiplexer
     blocks = list(_arranged(memory, BLOCK_RAMS[family], written, family)) if memory.kind != "async" else []
+    logic: list[tuple[float, int, int]]
     if written and not LUT_RAMS[family]:  # flip-flops with an enable for each word, and multiplexers
         logic = [(memory.depth * memory.bits, memory.depth + memory.bits * mux(memory.depth, family), 0)]
     elif written:

@@ -8,12 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import fcntl
 import io
 import json
 import math
-import os
-import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
@@ -31,6 +28,7 @@ from ..systems.topologies import topology
 from ..systems.work import Workload
 from ..systems.workload import workload_of
 from .pareto import pareto
+from .results import append, csv_line, kept
 from .schedulers import scheduled
 from .spec import SweepError, SweepPoint, SweepSpec
 
@@ -85,9 +83,7 @@ def sweep(spec: SweepSpec, path: str | Path | None = None, *, scheduler: str = "
         parcels = [left[start:start + PARCEL] for start in range(0, len(left), PARCEL)]
         for made in scheduled(partial(run_points, spec), parcels, scheduler=scheduler, jobs=jobs, address=address):
             if file is not None:
-                file.write(_csv(made, spec).encode())
-                file.flush()
-                os.fsync(file.fileno())
+                append(file, _csv(made, spec))
             rows.update((int(row["point"]), row) for row in made)
             progress(len(rows), len(spec))
     ordered = [rows[number] for number in range(len(spec))]
@@ -162,17 +158,11 @@ def _graph(name: str) -> intir.Graph:
 # The file
 
 def _head(spec: SweepSpec) -> str:
-    return f"{HEAD}, spec {spec.fingerprint}\n# {json.dumps(spec.as_dict(), sort_keys=True)}\n{_csv_line(columns(spec))}"
+    return f"{HEAD}, spec {spec.fingerprint}\n# {json.dumps(spec.as_dict(), sort_keys=True)}\n{csv_line(columns(spec))}"
 
 
 def _csv(rows: Sequence[Row], spec: SweepSpec) -> str:
-    return "".join(_csv_line([row.get(name, "") for name in columns(spec)]) for row in rows)
-
-
-def _csv_line(cells: Sequence[object]) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerow(cells)
-    return text.getvalue()
+    return "".join(csv_line([row.get(name, "") for name in columns(spec)]) for row in rows)
 
 
 @contextlib.contextmanager
@@ -181,33 +171,8 @@ def _results(path: str | Path | None, spec: SweepSpec) -> Iterator[tuple[IO[byte
     if path is None:
         yield None, {}
         return
-    try:
-        file = open(path, "a+b")  # noqa: SIM115 - closed below, whatever happens
-    except OSError as error:
-        raise SweepError(f"cannot write '{path}': {error.strerror}; choose a folder that exists and is writable") from None
-    with file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise SweepError(f"'{path}' is a device or a pipe, which cannot keep results to go on with; name a file")
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise SweepError(f"another sweep writes '{path}' just now; wait for it, or name another file") from None
-        file.seek(0)
-        found = file.read()
-        head = _head(spec).encode()
-        whole = found[:found.rfind(b"\n") + 1]  # a kill may leave half a line
-        if whole.startswith(head):
-            rows = _read(whole[len(head):].decode("utf-8", "replace"), spec, path)
-            file.truncate(len(whole))
-        elif head.startswith(found):  # nothing, or a head that was cut short
-            rows = {}
-            file.truncate(0)
-            file.write(head)
-            file.flush()
-            os.fsync(file.fileno())
-        else:
-            raise SweepError(_other(found.decode("utf-8", "replace"), path, spec))
-        yield file, rows
+    with kept(path, _head(spec), doing="sweep", refusal=lambda text: _other(text, path, spec), error=SweepError) as (file, text):
+        yield file, _read(text, spec, path)
 
 
 def _read(text: str, spec: SweepSpec, path: str | Path) -> dict[int, Row]:

@@ -86,7 +86,7 @@ def quantize(model: nn.Module, example_input: Tensor, calibration: Tensor | Iter
             check_bits(f"{what} of `{whose}`" if whose else what, width, least)
     if power_of_two and learn_scales:
         raise QuantizationError("learn_scales moves scales off the powers of two that power_of_two asks for: choose one of the two")
-    given = None if input_integers is None else _input_quantizer(str(input_integers))
+    given = None if input_integers is None else input_quantizer(str(input_integers))
     check_model(model)
     check_example(example_input)
 
@@ -202,7 +202,8 @@ def _learned(fitted: IntQuant, weight: bool) -> LSQ:
                weight=weight)
 
 
-def _input_quantizer(text: str) -> IntQuant:
+def input_quantizer(text: str) -> IntQuant:
+    """A quantizer that gives the integers that stand for a float input, such as ``u8/255``.  Raises QuantizationError."""
     spec = InputSpec.parse(text)
     signed = spec.type.lo < 0
     if not 1 + signed <= spec.type.bits <= 16:
