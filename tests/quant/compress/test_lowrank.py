@@ -121,6 +121,17 @@ def test_tucker_finds_a_planted_kernel_again():
     assert lowrank(layer, "tucker", energy=1.0)[1].weight.shape[:2] == (3, 4)
 
 
+def test_two_ranks_leave_linear_layers_alone():
+    found = lowrank(network(), "tucker", rank=(3, 3))
+    assert [type(found.get_submodule(name)) for name in ("again", "hidden", "last")] == [nn.Sequential, nn.Linear, nn.Linear]
+
+
+def test_float64_layers_stay_as_exact():
+    layer = conv().double()
+    x = torch.randn(1, 5, 6, 6, dtype=torch.float64)
+    assert torch.allclose(lowrank(layer, "spatial", rank={"": 15})(x), layer(x), atol=1e-12)
+
+
 def test_tucker_is_better_than_cutting_two_svds():
     layer = conv(inputs=8, outputs=8)
     found = effective(lowrank(layer, "tucker", rank={"": (3, 3)}), 8, 3, 3) - layer.weight.detach().numpy()
@@ -275,6 +286,8 @@ def nan_network():
     (lambda one: lowrank(one, "tucker", rank={"again": (3, 13)}), "rank of layer `again`, of its inputs, .*from 1 to 12, not 13"),
     (lambda one: lowrank(one, rank={"again": (3, 3)}), r"rank of layer `again` .* not \(3, 3\)"),
     (lambda one: lowrank(one, rank=1.5), "not 1.5"),
+    (lambda one: lowrank(one, "spatial", rank=(2, 2)), r"rank \(2, 2\) is for Tucker"),
+    (lambda one: lowrank(one, "tucker", rank=(2, 0)), "the rank must be a whole number of at least 1, not 0"),
     (lambda one: lowrank(one, rank={"last": 2}, layers=["last"]), "leave `layers` out"),
     (lambda one: lowrank(one, rank={"depthwise": 1}), "layer `depthwise` has 12 groups"),
     (lambda one: lowrank(one, rank=1000), "no layer of Network gets smaller by 'channel' with rank 1000"),
