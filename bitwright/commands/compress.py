@@ -54,9 +54,9 @@ def compress(
 ) -> None:
     """Make a trained float network smaller by one method, or compare all: accuracy, sizes, machines, hardware.
 
-    Examples: bitwright compress lenet300 --method deep-compression --density 0.08 -o small.onnx
+    Example: bitwright compress lenet300 --method magnitude --density 0.1 -o small.onnx
 
-    bitwright compress lenet300 --compare --only magnitude --only xnor -o results.csv --plot results.svg
+    or, side by side: bitwright compress lenet300 --compare --only magnitude --only xnor -o results.csv --plot results.svg
     """
     asked = [one for one, given in (("--compare", compare_), ("--method", method is not None), ("--methods", methods_)) if given]
     if len(asked) != 1:

@@ -23,7 +23,8 @@ from intir import Graph
 from quant.qonnx_exec import execute
 from tests.bitwright.conftest import CLASSES, PIXELS, Files, invoke, tiny_qonnx
 
-COMMANDS = ["lower", "check", "run", "plan", "sim", "build", "verify", "synth", "search", "sweep", "overlay", "show", "export", "machines", "complexity"]
+COMMANDS = ["lower", "check", "run", "plan", "sim", "build", "verify", "synth", "search", "sweep", "overlay", "show", "export", "machines", "complexity",
+            "compress"]
 
 
 def ok(*arguments: object) -> str:
