@@ -22,6 +22,7 @@ from quant.compress.channels import remove
 from quant.compress.coupling import couple
 from quant.compress.lasso import pick_by_lasso, prune_by_lasso
 from quant.compress.reconstruction import Evidence, Reading, absorb_means, evidence_of
+from quant.compress.recorded import outputs_of, unfolded
 from quant.compress.thinet import pick_by_thinet, prune_by_thinet
 from tests.quant.compress.structured_networks import (
     Concatenated,
@@ -84,6 +85,15 @@ def test_lasso_picks_what_a_path_of_alphas_on_the_samples_leaves(count):
     assert len(left) == count and pick_by_lasso(evidence(z, y), count) == left
 
 
+@pytest.mark.parametrize("count", range(1, 20, 3))
+def test_of_orthogonal_channels_those_stay_that_go_along_most_with_the_target(count):
+    """There the solution is known, soft thresholds of the products with the target, whatever the channels' norms."""
+    draw = np.random.default_rng(0)
+    z = np.linalg.qr(draw.normal(size=(60, 20)))[0].T * draw.uniform(0.1, 10, (20, 1))
+    y = draw.normal(size=60)
+    assert pick_by_lasso(evidence(z, y), count) == sorted(np.argsort(-np.abs(z @ y))[:count].tolist())
+
+
 def test_units_that_add_nothing_go_first_and_twins_do_not_break_it():
     z, y, chosen = planted(0)
     z[chosen[0] - 1] = z[chosen[0]] * (chosen[0] - 1 not in chosen) + z[chosen[0] - 1] * (chosen[0] - 1 in chosen)
@@ -110,18 +120,16 @@ def test_thinet_takes_the_best_subset_where_contributions_are_orthogonal():
 
 
 @pytest.mark.parametrize(("kind", "layer", "reader"), [(Plain, "a", "b"), (Plain, "b", "fc1"), (Residual, "a", "b"), (Depthwise, "a", "point"),
-                                                       (Gated, "squeeze", "excite")])
+                                                       (Gated, "squeeze", "excite"), (Concatenated, "a", "c"), (Concatenated, "a", "d")])
 def test_evidence_is_that_of_running_the_layer_on_single_channels(kind, layer, reader):
     network, x = made(kind), images(3)
     taken = []
     network.get_submodule(reader).register_forward_pre_hook(lambda layer, inputs: taken.append(inputs[0]))
     outputs(network, x)
     network.get_submodule(reader)._forward_pre_hooks.clear()
-    units = list(couple(network, x).group_of(layer).units)
-    z = added_by(network, reader, taken[0], units)
-    z -= z.mean(axis=1, keepdims=True)  # these layers have biases
-    module = network.get_submodule(reader)
-    from quant.compress.recorded import outputs_of, unfolded
+    units = [unit for unit in couple(network, x).group_of(layer).units if not unit.fixed]
+    z, module = added_by(network, reader, taken[0], units), network.get_submodule(reader)
+    z -= z.mean(axis=1, keepdims=True) * (module.bias is not None)  # which a bias can take up
     rows = unfolded(module, taken[0]).double()
     found = evidence_of(Reading(module, rows[0], outputs_of(module, rows)), reader, units)
     assert np.allclose(found.gram, np.einsum("aro,bro->ab", z, z), atol=1e-4)
