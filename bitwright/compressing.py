@@ -142,8 +142,9 @@ class Bench:
         graph = integers.graph
         coded = run.method is not None and run.method.coded
         weights = stored_weights(graph)
-        packed = -(-(sum(one.bits for one in weights) + integers.other_bits) // 8)
-        stored = -(-(sum(one.coded_bits for one in weights) + integers.other_bits) // 8) if coded else packed
+        plain = sum(one.bits for one in weights) if integers.weight_bits is None else integers.weight_bits
+        packed = -(-(plain + integers.other_bits) // 8)
+        stored = min(packed, -(-(sum(one.coded_bits for one in weights) + integers.other_bits) // 8)) if coded else packed
         works = workload_of(graph).works
         size = float_bits(run.model.network) // 8
         found: dict[str, Any] = {

@@ -31,7 +31,6 @@ def compress(
     density: Annotated[float | None, typer.Option("--density", help="Part of the weights to leave, above 0 and up to 1.")] = None,
     keep: Annotated[float | None, typer.Option("--keep", help="Part of the channels to leave.")] = None,
     macs: Annotated[float | None, typer.Option("--macs", help="Part of the multiply-accumulates to leave.")] = None,
-    rank: Annotated[float | None, typer.Option("--rank", help="Part of the full rank to leave.")] = None,
     bits: Annotated[int | None, typer.Option("--bits", help="Of a weight and an activation.")] = None,
     codes: Annotated[int | None, typer.Option("--codes", help="Values that the weights of a layer may have.")] = None,
     curve: Annotated[bool, typer.Option("--curve", help="Compare with several budgets for each method, not one.")] = False,
@@ -91,7 +90,7 @@ def compress(
         raise InputError(f"two of -o, --csv and --plot write '{named[-1]}'; give each a file of its own")
     drawn = show_compressed.drawing(plot)
     chosen = [method_of(one) for one in ([method] if method else only or METHODS)]
-    budgets = {name: value for name, value in (("density", density), ("keep", keep), ("macs", macs), ("rank", rank), ("bits", bits),
+    budgets = {name: value for name, value in (("density", density), ("keep", keep), ("macs", macs), ("bits", bits),
                                                ("codes", codes)) if value is not None}
     _check_budgets(budgets, [(one.name, one.budget.option if one.budget else None) for one in chosen], curve)
 

@@ -20,6 +20,8 @@ from .training import as_input
 
 #: What a file must hold.
 ARRAYS: Final = ("train_images", "train_labels", "test_images", "test_labels")
+#: Fewer train nothing.
+LEAST_SAMPLES: Final = 20
 #: Samples that activations are calibrated on.
 CALIBRATION_SAMPLES: Final = 500
 MAX_BYTES: Final = 1 << 32
@@ -107,6 +109,8 @@ def load(path: str | Path) -> Data:
         raise CompressionError(f"'{path}' is no readable .npz file ({reason}): write it with numpy.savez, no objects") from None
     for part in ("train", "test"):
         _check_part(path, part, arrays[f"{part}_images"], arrays[f"{part}_labels"])
+    if len(arrays["train_images"]) < LEAST_SAMPLES:
+        raise CompressionError(f"'{path}' has {len(arrays['train_images'])} train_images: give {LEAST_SAMPLES} or more to retrain with")
     shapes = [arrays[f"{part}_images"].shape[1:] for part in ("train", "test")]
     kinds = [arrays[f"{part}_images"].dtype == np.uint8 for part in ("train", "test")]
     if shapes[0] != shapes[1] or kinds[0] != kinds[1]:

@@ -16,7 +16,7 @@ from quant.nn import Quantizer, SharedQuant, export_qonnx
 from quant.nn.fold import NORMS
 from quant.nn.layers import QuantWeights
 
-from .job import Job
+from .job import Job, Made
 from .training import accuracy_percent, evaluate
 
 FLOAT_BITS: Final = 32
@@ -36,15 +36,18 @@ class Integers:
         Of the integers, on the test samples.
     other_bits
         What a file holds beside the weights: scales, biases and normalizations, at 32 bits each.
+    weight_bits
+        What it holds instead of the weights, where these are computed from fewer numbers.
     """
 
     graph: Graph
     onnx: bytes
     accuracy_percent: float
     other_bits: int
+    weight_bits: int | None = None
 
 
-def to_integers(job: Job, network: nn.Module) -> Integers:
+def to_integers(job: Job, made: nn.Module | Made) -> Integers:
     """Lower what a method made; float networks are calibrated to 8 bits first.
 
     Raises
@@ -52,6 +55,7 @@ def to_integers(job: Job, network: nn.Module) -> Integers:
     QuantizationError, ExportError, LoweringError
         The network isn't one that hardware can compute.
     """
+    network, weight_bits = (made.network, made.weight_bits) if isinstance(made, Made) else (made, None)
     if not any(isinstance(part, Quantizer) for part in network.modules()):
         network = job.quantized(network)
     network = network.eval()
@@ -62,7 +66,7 @@ def to_integers(job: Job, network: nn.Module) -> Integers:
         graph = lower(path, input_spec=job.data.input_integers).graph
     logits = intir.to_source(intir.run(graph, host_input(graph, job.data.test_images)), graph)
     percent = accuracy_percent(logits.reshape(len(logits), -1), job.data.test_labels)
-    return Integers(graph, onnx, percent, _other_bits(network))
+    return Integers(graph, onnx, percent, _other_bits(network), weight_bits)
 
 
 def float_accuracy_percent(job: Job) -> float:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
+import torch
 from torch import Tensor, nn
 
 from quant.nn import clip_latent_weights, quantize
@@ -30,8 +31,8 @@ class Budget:
     Members
     -------
     option
-        ``density`` (part of the weights), ``keep`` (part of the channels), ``macs`` (part of the products), ``rank`` (part of
-        the full rank), ``codes`` (values of a layer's weights) or ``bits`` (of a weight and an activation).
+        ``density`` (part of the weights), ``keep`` (part of the channels), ``macs`` (part of the products), ``codes`` (values
+        of a layer's weights) or ``bits`` (of a weight and an activation).
     levels
         Values of a rate-distortion curve, from the largest network to the smallest.
     default
@@ -104,9 +105,19 @@ class Job:
         return self.budget
 
     @property
+    def labels(self) -> Tensor:
+        """Classes of the samples to calibrate on."""
+        return torch.from_numpy(self.data.train_labels[:len(self.images)].copy())
+
+    @property
     def steps_per_epoch(self) -> int:
         """Of the optimizer."""
-        return max(1, len(self.data.train_images) // Recipe.batch_digits)
+        return len(self.data.train_images) // self.batch_samples
+
+    @property
+    def batch_samples(self) -> int:
+        """Of the optimizer: fewer where there are few samples, so that an epoch has ten steps or more."""
+        return min(Recipe.batch_digits, len(self.data.train_images) // 10)
 
     def retrain(self, network: nn.Module, *, epochs: int | None = None, rate: float = 1.0, **options: Any) -> nn.Module:
         """Train a network on, in place.
@@ -122,7 +133,7 @@ class Job:
             `training.train`'s: ``after_step``, ``penalty``, ``loss``.
         """
         recipe = Recipe(epochs=self.epochs if epochs is None else epochs, peak_learning_rate=rate * self.model.retrain_rate,
-                        seed=self.seed)
+                        seed=self.seed, batch_digits=self.batch_samples)
         if not self.data.distorted:
             recipe = replace(recipe, rotation_degrees=0.0, zoom=0.0, shear=0.0, shift_pixels=0.0)
         after_step = options.pop("after_step", clip_latent_weights)
@@ -130,13 +141,40 @@ class Job:
                                 slow=_step_sizes, progress=False, **options)
         return done
 
+    def retraining(self, **options: Any) -> Callable[[nn.Module], None]:
+        """`retrain` with some options, as methods take a retraining."""
+
+        def train_on(network: nn.Module) -> None:
+            self.retrain(network, **options)
+
+        return train_on
+
+    def part_of_epochs(self, part: float) -> int:
+        """Of all epochs, rounded; at least 1."""
+        return max(1, round(part * self.epochs))
+
     def tune(self, network: nn.Module, **options: Any) -> nn.Module:
         """Train a network on for a fifth of the epochs at a tenth of the rate, in place."""
-        return self.retrain(network, epochs=max(1, round(TUNING * self.epochs)), rate=TUNING_RATE, **options)
+        return self.retrain(network, epochs=self.part_of_epochs(TUNING), rate=TUNING_RATE, **options)
 
     def quantized(self, network: nn.Module, **options: Any) -> nn.Module:
         """Post-training quantization, by default to 8 bits; options as `quant.nn.quantize`."""
         return quantize(network, self.images[:1], self.images, input_integers=self.data.input_integers, **options)
+
+
+@dataclass(frozen=True, eq=False)
+class Made:
+    """A network whose weights a file need not hold as they are.
+
+    Members
+    -------
+    network
+    weight_bits
+        What a file holds instead.
+    """
+
+    network: nn.Module
+    weight_bits: int
 
 
 @dataclass(frozen=True)
@@ -150,7 +188,8 @@ class Method:
     says, source
         One line for people, and who described it.
     run
-        From a job to a new network: a float one, which is then quantized to 8 bits, or a quantized one.
+        From a job to a new network: a float one, which is then quantized to 8 bits, or a quantized one.  With `Made` it says
+        what the weights take where they are computed from fewer numbers.
     budget
         None if nothing is to choose.
     coded
@@ -163,7 +202,7 @@ class Method:
     group: str
     says: str
     source: str
-    run: Callable[[Job], nn.Module] = field(repr=False)
+    run: Callable[[Job], nn.Module | Made] = field(repr=False)
     budget: Budget | None = None
     coded: bool = False
     asks_hardware: bool = False

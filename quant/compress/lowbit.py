@@ -59,10 +59,9 @@ def low_bit(network: nn.Module, images: Tensor, weight: Callable[[], Quantizer],
     traced.module.recompile()
     with torch.no_grad():
         traced.module(images)
-    if activation is not None:
-        _activations(traced, inner, set(placement.watchers), activation)
+    done = set() if activation is None else _activations(traced, inner, set(placement.watchers), activation)
     for name, watcher in placement.watchers.items():
-        if traced.module.graph.find_nodes(op="call_module", target=name):
+        if name not in done and traced.module.graph.find_nodes(op="call_module", target=name):
             given = input_integers if name == placement.input else None
             traced.module.set_submodule(name, _eight_bits(name, watcher.observer, given))
     wide = {str(node.target) for node in placement.layers if str(node.target) in ends}
@@ -86,10 +85,11 @@ def _eight_bits(name: str, observer: Observer, given: str | None) -> Quantizer:
     return LSQ(END_BITS, signed=fitted.signed, narrow=fitted.narrow, scale=fitted.scale, zero_point=fitted.zero_point)
 
 
-def _activations(traced: Traced, inner: list[Node], watchers: set[str], make: Callable[[], nn.Module]) -> None:
-    """Put low-bit quantizers where inner layers read."""
+def _activations(traced: Traced, inner: list[Node], watchers: set[str], make: Callable[[], nn.Module]) -> set[str]:
+    """Put low-bit quantizers where inner layers read; which of the placed ones they are."""
     graph, names = traced.module.graph, set(inner)
     done: dict[Node, Node] = {}
+    taken: set[str] = set()
     for layer in inner:
         (value,) = layer.all_input_nodes
         if value in done:
@@ -107,6 +107,7 @@ def _activations(traced: Traced, inner: list[Node], watchers: set[str], make: Ca
                 normed = source if _is_norm(traced, source) else _called(traced, _norm(source), (source,), source, f"{place}_norm")
             watched.args = (normed,)
             traced.module.set_submodule(place, make())
+            taken.add(place)
             for other in _readers(traced, watched):
                 done[other.all_input_nodes[0]] = other.all_input_nodes[0]
         else:
@@ -114,6 +115,7 @@ def _activations(traced: Traced, inner: list[Node], watchers: set[str], make: Ca
                 normed = _called(traced, _norm(value), (value,), value, f"{layer.name}_norm")
                 done[value] = _called(traced, make(), (normed,), value, f"{layer.name}_quant")
             layer.replace_input_with(value, done[value])
+    return taken
 
 
 def _readers(traced: Traced, watched: Node) -> set[Node]:

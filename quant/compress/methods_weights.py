@@ -1,4 +1,4 @@
-"""Methods that take weights away one by one, or give many of them one value."""
+"""Methods that take weights away one by one: what is left is for engines that skip zeros."""
 
 from __future__ import annotations
 
@@ -7,17 +7,27 @@ from typing import Final
 
 from torch import nn
 
-from quant.nn import GradualPruning, SharedQuant, finish_pruning, share_weights
-from quant.nn.layers import QuantWeights
+from quant.nn import GradualPruning, finish_pruning
 
-from .job import Budget, Job, Method
+from .errors import CompressionError
+from .iterative import geometric_densities, iterative_pruning
+from .job import Budget, Job, Made, Method
+from .obd import optimal_brain_damage
+from .obs import optimal_brain_surgeon
+from .patterns import pattern_pruning
 
 #: Masks are tightened in this part of a retraining's steps, every so many.
 PRUNING: Final = 0.6
 EVERY_STEPS: Final = 10
-#: With 0, 16 values of 4 bits, as EIE has them.
-SPARSE_CODES: Final = 15
-ENTRY_BITS: Final = 8
+#: Rounds of pruning and retraining.
+ROUNDS: Final = 3
+#: Calibration samples that second derivatives are taken on.
+HESSIAN_SAMPLES: Final = 200
+#: Weights of an N:M pattern's group.
+GROUP_WEIGHTS: Final = 4
+#: Of a weight that stays, and of its place in the group.
+WEIGHT_BITS: Final = 8
+PLACE_BITS: Final = 2
 
 
 def magnitude(job: Job) -> nn.Module:
@@ -30,31 +40,46 @@ def magnitude(job: Job) -> nn.Module:
     return network
 
 
-def shared(job: Job) -> nn.Module:
-    """A codebook for each layer by k-means, whose entries are then trained."""
-    return _shared(job, job.network, int(job.left))
+def iterative(job: Job) -> nn.Module:
+    """The smallest weights go in three rounds, with retraining behind each."""
+    return iterative_pruning(job.network, geometric_densities(job.left, ROUNDS),
+                             job.retraining(epochs=job.part_of_epochs(1 / ROUNDS)), scope="global")
 
 
-def deep_compression(job: Job) -> nn.Module:
-    """Pruned, then shared; Huffman coding is in how it is stored."""
-    return _shared(job, magnitude(job), SPARSE_CODES)
+def brain_damage(job: Job) -> nn.Module:
+    """The least salient weights go in three rounds."""
+    return optimal_brain_damage(job.network, job.images[:HESSIAN_SAMPLES], density=job.left, rounds=ROUNDS,
+                                retrain=job.retraining(epochs=job.part_of_epochs(1 / ROUNDS)))
 
 
-def _shared(job: Job, network: nn.Module, codes: int) -> nn.Module:
-    result = job.quantized(network, per_channel=False, power_of_two=True)
-    for name, layer in list(result.named_modules()):
-        if isinstance(layer, QuantWeights):
-            result.set_submodule(f"{name}.weight_quant", SharedQuant(codes, entry_bits=ENTRY_BITS))
-    share_weights(result)
-    return job.tune(result)
+def brain_surgeon(job: Job) -> nn.Module:
+    """Each layer is pruned by the surgeon, then the network is retrained."""
+    return optimal_brain_surgeon(job.network, job.images, job.left, retrain=job.retraining(), seed=job.seed)
 
 
+def pattern(job: Job) -> Made:
+    """Of each four weights in a row some stay; a file holds those, and which they are."""
+    count = job.left * GROUP_WEIGHTS
+    if count != int(count) or not 1 <= count < GROUP_WEIGHTS:
+        raise CompressionError(f"a pattern leaves 1, 2 or 3 of {GROUP_WEIGHTS} weights: give --density 0.25, 0.5 or 0.75, not "
+                               f"{job.left:g}")
+    pruned = pattern_pruning(job.network, int(count), GROUP_WEIGHTS, retrain=job.retraining())
+    bits = 0
+    for layer in pruned.modules():
+        if isinstance(layer, (nn.Linear, nn.Conv1d, nn.Conv2d)):
+            groups = layer.weight.numel() // layer.weight.shape[1] * -(-layer.weight.shape[1] // GROUP_WEIGHTS)
+            kept = min(layer.weight.numel(), groups * int(count))
+            bits += WEIGHT_BITS * kept + (PLACE_BITS * kept if kept < layer.weight.numel() else 0)
+    return Made(job.quantized(pruned), bits)
+
+
+GROUP: Final = "fewer weights"
 DENSITIES: Final = Budget("density", (0.5, 0.25, 0.15, 0.08, 0.04), 0.08)
 METHODS: Final = (
-    Method("magnitude", "fewer weights", "the smallest weights of all layers go while it trains", "Han 2015, Zhu 2017", magnitude,
-           DENSITIES),
-    Method("sharing", "shared weights", "k-means codebooks, entries trained", "Han 2016", shared,
-           Budget("codes", (64, 32, 16, 8, 4), 16, 2, 256)),
-    Method("deep-compression", "shared weights", "magnitude, 15 shared values a layer, Huffman coding", "Han 2016",
-           deep_compression, DENSITIES, coded=True),
+    Method("magnitude", GROUP, "the smallest weights of all layers go while it trains", "Han 2015, Zhu 2017", magnitude, DENSITIES),
+    Method("iterative", GROUP, "the smallest weights go in three rounds", "Han 2015", iterative, DENSITIES),
+    Method("obd", GROUP, "Optimal Brain Damage: by second derivatives", "LeCun 1990", brain_damage, DENSITIES),
+    Method("obs", GROUP, "layer-wise Optimal Brain Surgeon", "Hassibi 1993, Dong 2017", brain_surgeon, DENSITIES),
+    Method("pattern", GROUP, "N of each 4 weights in a row stay", "Mishra 2021", pattern,
+           Budget("density", (0.75, 0.5, 0.25), 0.5)),
 )

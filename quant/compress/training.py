@@ -128,8 +128,7 @@ def train(build: Callable[[], Network], images: NDArray[Any], labels: NDArray[np
     groups = [[parameter for parameter in network.parameters() if id(parameter) not in kept], slowed]
     rates = [recipe.peak_learning_rate, recipe.peak_learning_rate * SLOW]
     optimizer = torch.optim.Adam([{"params": group, "lr": rate} for group, rate in zip(groups, rates, strict=True)])
-    batch_samples = min(recipe.batch_digits, len(inputs))
-    steps_per_epoch = len(inputs) // batch_samples
+    steps_per_epoch = len(inputs) // recipe.batch_digits
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer,
         rates,
@@ -143,7 +142,7 @@ def train(build: Callable[[], Network], images: NDArray[Any], labels: NDArray[np
         if recipe.distorts:
             shuffled_inputs = distort(shuffled_inputs, recipe)
         for step in range(steps_per_epoch):
-            batch = slice(step * batch_samples, (step + 1) * batch_samples)
+            batch = slice(step * recipe.batch_digits, (step + 1) * recipe.batch_digits)
             lost = loss(network(shuffled_inputs[batch]), shuffled_targets[batch], shuffled_inputs[batch])
             if penalty is not None:
                 lost = lost + penalty(network)
