@@ -52,11 +52,11 @@ def counts(network: nn.Module, x: Tensor) -> list[LayerCounts]:
     macs = dict.fromkeys(owners, 0)
 
     def watch(name: str) -> Any:
-        def count(layer: nn.Module, inputs: tuple[Tensor, ...], output: Any) -> None:
-            macs[name] += _macs(layer, inputs[0], output)
+        def count(layer: nn.Module, inputs: tuple[Tensor, ...], named: dict[str, Tensor], output: Any) -> None:
+            macs[name] += _macs(layer, inputs or tuple(named.values()), output)
         return count
 
-    hooks = [part.register_forward_hook(watch(name)) for name, part in owners.items()]
+    hooks = [part.register_forward_hook(watch(name), with_kwargs=True) for name, part in owners.items()]
     try:
         forward(network, x[:1])
     finally:
@@ -68,12 +68,12 @@ def counts(network: nn.Module, x: Tensor) -> list[LayerCounts]:
     return [*rows, LayerCounts("all", sum(one.numel() for one in network.parameters()), sum(macs.values()))]
 
 
-def _macs(layer: nn.Module, x: Tensor, output: Any) -> int:
+def _macs(layer: nn.Module, inputs: tuple[Tensor, ...], output: Any) -> int:
     if isinstance(layer, nn.Linear):
         return int(output.numel()) * layer.in_features
     if isinstance(layer, _CONVOLUTIONS):  # each output sums one filter
         return int(output.numel()) * layer.weight[0].numel()
     if isinstance(layer, _TRANSPOSED):  # each input spreads one filter
-        return x.numel() * layer.weight[0].numel()
+        return inputs[0].numel() * layer.weight[0].numel()
     return 0
 
