@@ -119,9 +119,10 @@ def fft_product(blocks: Tensor, x: Tensor, outputs: int) -> Tensor:
     if not (across - 1) * block < x.shape[-1] <= across * block or not (down - 1) * block < outputs <= down * block:
         raise CompressionError(f"{down} by {across} blocks of {block} don't make a matrix of {outputs} outputs and {x.shape[-1]} "
                                "inputs: give the blocks of that matrix")
-    padded = nn.functional.pad(x, (0, across * block - x.shape[-1])).unflatten(-1, (across, block))
-    spectrum = torch.einsum("pqf,...qf->...pf", torch.fft.rfft(blocks), torch.fft.rfft(padded))
-    return torch.fft.irfft(spectrum, n=block).flatten(-2)[..., :outputs]
+    padded = nn.functional.pad(x, (0, across * block - x.shape[-1])).reshape(*x.shape[:-1], across, block)
+    spectrum: Tensor = torch.einsum("pqf,...qf->...pf", torch.fft.rfft(blocks), torch.fft.rfft(padded))
+    product: Tensor = torch.fft.irfft(spectrum, n=block)
+    return product.flatten(-2)[..., :outputs]
 
 
 def _groups(layer: Layer) -> int:

@@ -126,4 +126,6 @@ def _patches(layer: Any, x: Tensor) -> Tensor:
     mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
     padded = functional.pad(x, layer._reversed_padding_repeated_twice, mode=mode)  # right for 'same', too
     columns = functional.unfold(padded, layer.kernel_size, layer.dilation, 0, layer.stride)  # (N, channels * taps, positions)
-    return columns.unflatten(1, (layer.groups, -1)).permute(1, 0, 3, 2).flatten(1, 2)
+    count, depth, positions = columns.shape
+    by_group = columns.reshape(count, layer.groups, depth // layer.groups, positions)
+    return by_group.permute(1, 0, 3, 2).flatten(1, 2)

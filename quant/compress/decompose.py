@@ -78,13 +78,14 @@ def most_rank(size: Size, method: Method) -> Rank:
     outputs, inputs, height, width = size
     if not height:
         return min(outputs, inputs)
-    return {
+    most: dict[str, Rank] = {
         "channel": min(outputs, inputs * height * width),
         "channel_in": min(inputs, outputs * height * width),
         "spatial": min(inputs * height, outputs * width),
         "tucker": (min(outputs, inputs * height * width), min(inputs, outputs * height * width)),
         "cp": min(outputs * inputs * height, outputs * inputs * width, outputs * height * width, inputs * height * width),
-    }[method]
+    }
+    return most[method]
 
 
 def cost(size: Size, method: Method, rank: Rank | None, at: Positions) -> int:
@@ -114,12 +115,13 @@ def spectra(weight: Tensor, method: Method) -> list[Float]:
     none of which may have a higher rank than CP's.
     """
     w = weight.detach().double().numpy()
-    if w.ndim == 2:
-        ways = [(0,)]
-    else:
-        ways = {"channel": [(0,)], "channel_in": [(1,)], "spatial": [(1, 2)], "tucker": [(0,), (1,)],
-                "cp": [(0,), (1,), (2,), (3,), (0, 1), (0, 2), (1, 2)]}[method]
-    return [np.linalg.svd(_matrix(w, rows), compute_uv=False) ** 2 for rows in ways]
+    ways: list[tuple[int, ...]] = [(0,)]
+    if w.ndim == 4:
+        all_ways: dict[str, list[tuple[int, ...]]] = {
+            "channel": [(0,)], "channel_in": [(1,)], "spatial": [(1, 2)], "tucker": [(0,), (1,)],
+            "cp": [(0,), (1,), (2,), (3,), (0, 1), (0, 2), (1, 2)]}
+        ways = all_ways[method]
+    return [np.square(np.linalg.svd(_matrix(w, rows), compute_uv=False), dtype=np.float64) for rows in ways]
 
 
 def decomposed(layer: Layer, method: Method, rank: Rank, *, seed: int = 0) -> nn.Sequential:
@@ -221,7 +223,7 @@ def _pointwise(matrix: Float) -> Float:
 
 
 def _linear(weight: Float, bias_of: Layer | None) -> nn.Module:
-    layer = nn.utils.skip_init(nn.Linear, weight.shape[1], weight.shape[0], bias=bias_of is not None and bias_of.bias is not None)
+    layer = nn.Linear(weight.shape[1], weight.shape[0], bias=bias_of is not None and bias_of.bias is not None, device="meta")
     return _filled(layer, weight, bias_of)
 
 
@@ -231,10 +233,10 @@ def _conv(layer: nn.Conv2d, weight: Float, axes: str, *, bias: Layer | None = No
         return values if isinstance(values, str) else tuple(
             value if axis in axes else none for axis, value in zip("hw", values, strict=True))
 
-    new = nn.utils.skip_init(
-        nn.Conv2d, weight.shape[1] * groups, weight.shape[0], tuple(weight.shape[2:]), stride=along(layer.stride, 1),
+    new = nn.Conv2d(
+        weight.shape[1] * groups, weight.shape[0], tuple(weight.shape[2:]), stride=along(layer.stride, 1),
         padding=along(layer.padding, 0), dilation=along(layer.dilation, 1), groups=groups, padding_mode=layer.padding_mode,
-        bias=bias is not None and bias.bias is not None)
+        bias=bias is not None and bias.bias is not None, device="meta")  # no initial weights are drawn
     return _filled(new, weight, bias)
 
 

@@ -103,12 +103,8 @@ def replaced(network: nn.Module, replacements: Mapping[int, nn.Module]) -> nn.Mo
         New modules by the `id` of the old ones.
     """
     for parent in list(network.modules()):
-        for name, child in list(parent.named_children()):
-            if id(child) in replacements:
-                setattr(parent, name, replacements[id(child)])
         for name, child in parent._modules.items():  # named_children leaves a second name out
-            if child is not None and id(child) in replacements:
-                parent._modules[name] = replacements[id(child)]
+            parent._modules[name] = replacements.get(id(child), child)  # None stays None
     return replacements.get(id(network), network)
 
 

@@ -57,7 +57,8 @@ def lowrank(network: nn.Module, method: Method = "channel", *, rank: Rank | Mapp
     method
         For convolutions: ``channel``, ``channel_in``, ``spatial``, ``tucker`` or ``cp``; `decompose` says what they are.
     rank
-        For all layers that gain by it, or by the layers' names.  Of Tucker, two numbers are those of outputs and of inputs.
+        For all layers that gain by it, or by the layers' names.  Of Tucker, two numbers are those of outputs and of inputs, and
+        leave linear layers alone.
     energy
         Part of the squared singular values to keep in each layer, in (0, 1]; not for CP, which has none.  Layers that wouldn't get
         smaller are left alone.
@@ -140,8 +141,8 @@ def _with_one_group(network: nn.Module, names: Iterable[str] | None) -> dict[str
     grouped = {name: layer for name, layer in chosen.items() if isinstance(layer, nn.Conv2d) and layer.groups > 1}
     if names is not None and grouped:
         name, layer = next(iter(grouped.items()))
-        raise CompressionError(f"layer `{name}` has {layer.groups} groups: only convolutions with one group are decomposed, so leave "
-                               "it out")
+        raise CompressionError(f"layer `{name}` has {layer.groups} groups: only convolutions with one group are decomposed, so "
+                               "leave it out")
     return {name: layer for name, layer in chosen.items() if name not in grouped}
 
 

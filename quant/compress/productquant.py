@@ -56,7 +56,7 @@ class ProductCode:
     @property
     def stored_bits(self) -> int:
         """Codes of the least width, and codebooks as float32."""
-        entries = self.codebooks.shape[1]
+        entries: int = self.codebooks.shape[1]
         return self.codes.size * (entries - 1).bit_length() + entries * self.columns * _FLOAT_BITS
 
     def decode(self) -> NDArray[np.floating]:

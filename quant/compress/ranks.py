@@ -61,8 +61,10 @@ def given_ranks(candidates: Mapping[str, Candidate], method: Method, rank: Any, 
         return {name: _checked(name, candidates[name].size, method, rank[name]) for name in candidates}
     if named:
         return {name: _checked(name, one.size, method, rank) for name, one in candidates.items()}
-    least = rank if isinstance(rank, tuple) else (rank,)
-    for one in least:
+    both = rank if isinstance(rank, tuple) else (rank,)
+    if isinstance(rank, tuple) and (method != "tucker" or len(rank) != 2):
+        raise CompressionError(f"the rank {rank} is for Tucker, of outputs and of inputs: give '{method}' one number")
+    for one in both:
         check_whole("the rank", one, 1)
     return {name: _pair(one.size, method, rank) for name, one in candidates.items()
             if _fits(one.size, method, rank) and _gains(one, method, _pair(one.size, method, rank))}
@@ -174,9 +176,11 @@ def _pair(size: Size, method: Method, rank: Any) -> Rank:
 
 def _fits(size: Size, method: Method, rank: Any) -> bool:
     most = most_rank(size, method)
+    if not size.height and isinstance(rank, tuple):
+        return False  # two ranks are for convolutions
     if isinstance(most, tuple):
         return not isinstance(rank, tuple) or (rank[0] <= most[0] and rank[1] <= most[1])
-    return (rank[0] if isinstance(rank, tuple) else rank) <= most
+    return bool(rank <= most)
 
 
 def _gains(one: Candidate, method: Method, rank: Rank) -> bool:

@@ -136,7 +136,7 @@ def shared_layers(network: nn.Module) -> Iterator[tuple[str, Any, SharedWeights]
     found = False
     for name, layer in network.named_modules():
         if parametrize.is_parametrized(layer, "weight"):
-            sharing = layer.parametrizations["weight"][0]  # type: ignore[index]
+            sharing = layer.parametrizations["weight"][0]
             if isinstance(sharing, SharedWeights):
                 found = True
                 yield name, layer, sharing

@@ -360,7 +360,7 @@ def test_a_small_file_cannot_claim_much_memory(tmp_path):
     (lambda path: save_bwz({"w": np.zeros(2)}, path / "x", gap_bits=17), "gap_bits must be a whole number from 1 to 16, not 17"),
     (lambda path: save_bwz({"w": np.zeros(2)}, path / "none" / "x"), "cannot write"),
     (lambda path: load_bwz(path / "x"), "cannot read"),
-    (lambda path: load_bwz(path), "cannot read"),
+    (load_bwz, "cannot read"),
     (lambda path: load_bwz_into(nn.Linear(2, 3), saved(nn.Linear(2, 2), path / "x")), "holds another network than Linear"),
     (lambda path: load_bwz((path / "y").write_bytes(b"PK") and path / "y"), "no whole .bwz file"),
 ])

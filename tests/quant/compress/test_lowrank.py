@@ -118,7 +118,18 @@ def test_tucker_finds_a_planted_kernel_again():
     chain = lowrank(layer, "tucker", rank=(3, 4))
     assert [tuple(part.weight.shape) for part in chain] == [(4, 10, 1, 1), (3, 4, 3, 3), (12, 3, 1, 1)]
     assert effective(chain, 10, 3, 3) == pytest.approx(layer.weight.detach().numpy(), abs=1e-4)
-    assert [part for part in lowrank(layer, "tucker", energy=1.0)][1].weight.shape[:2] == (3, 4)
+    assert lowrank(layer, "tucker", energy=1.0)[1].weight.shape[:2] == (3, 4)
+
+
+def test_two_ranks_leave_linear_layers_alone():
+    found = lowrank(network(), "tucker", rank=(3, 3))
+    assert [type(found.get_submodule(name)) for name in ("again", "hidden", "last")] == [nn.Sequential, nn.Linear, nn.Linear]
+
+
+def test_float64_layers_stay_as_exact():
+    layer = conv().double()
+    x = torch.randn(1, 5, 6, 6, dtype=torch.float64)
+    assert torch.allclose(lowrank(layer, "spatial", rank={"": 15})(x), layer(x), atol=1e-12)
 
 
 def test_tucker_is_better_than_cutting_two_svds():
@@ -242,7 +253,7 @@ def test_a_layer_that_is_called_twice_is_one_chain_and_groups_stay():
 def test_equal_calls_agree_and_the_given_network_stays(method):
     one = network().train()
     before = copy.deepcopy(one.state_dict())
-    found, again = (lowrank(one, method, keep=0.4) for _ in range(2))
+    found, again = (lowrank(one, method, rank=3) for _ in range(2))
     assert all(torch.equal(value, before[name]) for name, value in one.state_dict().items())
     assert one.training and found.training and all(part.training for part in found.modules())
     assert list(found.state_dict()) == list(again.state_dict())
@@ -266,7 +277,7 @@ def nan_network():
 
 @pytest.mark.parametrize(("call", "words"), [
     (lambda one: lowrank(one, "svd", rank=2), "the method is channel, .*, not 'svd'"),
-    (lambda one: lowrank(one), "exactly one of rank, energy and keep"),
+    (lowrank, "exactly one of rank, energy and keep"),
     (lambda one: lowrank(one, rank=2, keep=0.5), "exactly one of rank, energy and keep"),
     (lambda one: lowrank(one, rank=0), "the rank must be a whole number of at least 1, not 0"),
     (lambda one: lowrank(one, rank={"last": 0}), "the rank of layer `last` must be a whole number from 1 to 8, not 0"),
@@ -275,6 +286,8 @@ def nan_network():
     (lambda one: lowrank(one, "tucker", rank={"again": (3, 13)}), "rank of layer `again`, of its inputs, .*from 1 to 12, not 13"),
     (lambda one: lowrank(one, rank={"again": (3, 3)}), r"rank of layer `again` .* not \(3, 3\)"),
     (lambda one: lowrank(one, rank=1.5), "not 1.5"),
+    (lambda one: lowrank(one, "spatial", rank=(2, 2)), r"rank \(2, 2\) is for Tucker"),
+    (lambda one: lowrank(one, "tucker", rank=(2, 0)), "the rank must be a whole number of at least 1, not 0"),
     (lambda one: lowrank(one, rank={"last": 2}, layers=["last"]), "leave `layers` out"),
     (lambda one: lowrank(one, rank={"depthwise": 1}), "layer `depthwise` has 12 groups"),
     (lambda one: lowrank(one, rank=1000), "no layer of Network gets smaller by 'channel' with rank 1000"),
