@@ -77,6 +77,36 @@ def test_depthwise_and_flattened_channels_are_removed_and_what_is_not_normed_sta
     assert [found[place].weight.shape[0] for place in (0, 3, 6, 9)] == [4, 4, 4, 7]
 
 
+class Plain(nn.Module):
+    """Layers for a sum with a layer that has no norm, and for a norm that has no layer."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.a_norm, self.b, self.last = nn.Conv2d(2, 4, 1), norm(4), nn.Conv2d(2, 4, 1), nn.Conv2d(4, 1, 1)
+        self.c, self.c_norm, self.second = nn.Conv2d(2, 4, 1), norm(4), norm(4)
+
+
+class Sum(Plain):
+    def forward(self, x):
+        return self.last(F.relu(self.a_norm(self.a(x)) + self.b(x)))
+
+
+class Norms(Plain):
+    def forward(self, x):
+        return self.last(F.relu(self.second(F.relu(self.c_norm(self.c(x))))))
+
+
+@pytest.mark.parametrize("kind", [Sum, Norms])
+def test_channels_that_something_else_feeds_stay(kind):
+    torch.manual_seed(0)
+    network, x = kind().eval(), torch.rand(4, 2, 4, 4)
+    off(network, "a_norm", [0, 2])
+    off(network, "c_norm", [1, 3])
+    found = remove_channels(network, x)
+    assert torch.equal(found(x), network(x))
+    assert found.last.in_channels == 4
+
+
 def test_channels_that_a_sigmoid_makes_halves_of_are_refused():
     network = nn.Sequential(nn.Conv2d(2, 4, 1), norm(4), nn.Sigmoid(), nn.Conv2d(4, 1, 1)).eval()
     off(network, "1", [0])
