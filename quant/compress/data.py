@@ -110,7 +110,8 @@ def load(path: str | Path) -> Data:
     for part in ("train", "test"):
         _check_part(path, part, arrays[f"{part}_images"], arrays[f"{part}_labels"])
     if len(arrays["train_images"]) < LEAST_SAMPLES:
-        raise CompressionError(f"'{path}' has {len(arrays['train_images'])} train_images: give {LEAST_SAMPLES} or more to retrain with")
+        raise CompressionError(f"'{path}' has {len(arrays['train_images'])} train_images: give {LEAST_SAMPLES} or more to retrain "
+                               "with")
     shapes = [arrays[f"{part}_images"].shape[1:] for part in ("train", "test")]
     kinds = [arrays[f"{part}_images"].dtype == np.uint8 for part in ("train", "test")]
     if shapes[0] != shapes[1] or kinds[0] != kinds[1]:
