@@ -144,7 +144,7 @@ class Bench:
         weights = stored_weights(graph)
         plain = sum(one.bits for one in weights) if integers.weight_bits is None else integers.weight_bits
         packed = -(-(plain + integers.other_bits) // 8)
-        stored = -(-(sum(one.coded_bits for one in weights) + integers.other_bits) // 8) if coded else packed
+        stored = min(packed, -(-(sum(one.coded_bits for one in weights) + integers.other_bits) // 8)) if coded else packed
         works = workload_of(graph).works
         size = float_bits(run.model.network) // 8
         found: dict[str, Any] = {

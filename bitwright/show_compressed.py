@@ -26,6 +26,7 @@ _NUMBERS = ("accuracy_percent", "float_accuracy_percent", "parameters", "dense_p
 def methods(found: Iterable[Method], console: Console) -> None:
     """The toolbox: a line for each method."""
     shown = ruled("methods", "<method", "<budget", "<what it does", "<source")
+    shown.columns[2].no_wrap = shown.columns[3].no_wrap = False
     for one in found:
         budget = "" if one.budget is None else f"--{one.budget.option} {one.budget.default:g}"
         shown.add_row(one.name, budget, escape(one.says), escape(one.source))
@@ -68,13 +69,15 @@ def _place(rows: Sequence[Row]) -> Callable[[Row], int]:
 def table(title: str, rows: Sequence[Row], machines: Sequence[str], console: Console) -> None:
     """Methods of one network; machines as latency and energy of a frame."""
     shown = ruled(title, "<method", "right %", "weights", "MACs", "bytes", "ratio",
-                  *(f"{_short(name)} {unit}" for name in machines for unit in ("us", "uJ")), "LUTs", "block RAMs")
+                  *(f"{_short(name)} us/uJ" for name in machines), "LUTs", "RAMs")
+    shown.collapse_padding = True  # so that eleven columns fit a log of 110
     for row in rows:
         if "error" in row:
             shown.add_row(label(row), "-")
             continue
         spread = f" ±{row['spread']}" if "spread" in row else ""
-        figures = [_cell(row.get(f"{name}_{what}")) for name in machines for what in ("latency_us", "energy_uj")]
+        figures = [f"{_cell(row.get(f'{name}_latency_us'))}/{_cell(row.get(f'{name}_energy_uj'))}"
+                   if f"{name}_latency_us" in row else "-" for name in machines]
         shown.add_row(label(row), f"{float(row['accuracy_percent']):.1f}{spread}", _count(row["parameters"]), _count(row["macs"]),
                       _count(row["stored_bytes"]), f"{float(row['ratio']):.1f}", *figures, _count(row.get("luts")),
                       _count(row.get("brams_18kbit")))
@@ -161,4 +164,6 @@ def _count(text: str | None) -> str:
 
 
 def _cell(text: str | None) -> str:
-    return "-" if text is None else f"{float(text):.3g}" if float(text) < 999.5 else f"{float(text):,.0f}"
+    if text is None:
+        return "-"
+    return f"{float(text):.3g}" if float(text) < 999.5 else _count(text)

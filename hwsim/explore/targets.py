@@ -10,7 +10,7 @@ import numpy as np
 from intir import BitwrightError, Graph
 
 from ..autoplan import auto_plan
-from ..design import least_design
+from ..design import ample_design, make_design
 from ..engines.memories import Resources
 from ..layers import collect
 from ..plan import Plan, PlanError
@@ -91,7 +91,7 @@ def default_rate(graph: Graph) -> float:
 
     Raises PlanError.
     """
-    return CLOCK_MHZ * 1e6 / least_design(graph, auto_plan(graph, clock_mhz=CLOCK_MHZ)).rate()[0]
+    return CLOCK_MHZ * 1e6 / ample_design(graph, auto_plan(graph, clock_mhz=CLOCK_MHZ)).rate()[0]
 
 
 def as_design(graph: Graph, fps: float) -> AsDesign:
@@ -114,7 +114,7 @@ def as_design(graph: Graph, fps: float) -> AsDesign:
     made = []
     for plan, engines in found:
         try:
-            design = least_design(graph, _in_logic(graph, plan))
+            design = make_design(graph, _in_logic(graph, plan))
         except BitwrightError as error:
             why_not = " ".join(str(error).split())
             continue

@@ -11,7 +11,7 @@ from quant.nn import GradualPruning, finish_pruning
 
 from .errors import CompressionError
 from .iterative import geometric_densities, iterative_pruning
-from .job import Budget, Job, Method
+from .job import Budget, Job, Made, Method
 from .obd import optimal_brain_damage
 from .obs import optimal_brain_surgeon
 from .patterns import pattern_pruning
@@ -25,6 +25,9 @@ ROUNDS: Final = 3
 HESSIAN_SAMPLES: Final = 200
 #: Weights of an N:M pattern's group.
 GROUP_WEIGHTS: Final = 4
+#: Of a weight that stays, and of its place in the group.
+WEIGHT_BITS: Final = 8
+PLACE_BITS: Final = 2
 
 
 def magnitude(job: Job) -> nn.Module:
@@ -54,13 +57,20 @@ def brain_surgeon(job: Job) -> nn.Module:
     return optimal_brain_surgeon(job.network, job.images, job.left, retrain=job.retraining(), seed=job.seed)
 
 
-def pattern(job: Job) -> nn.Module:
-    """Of each four weights in a row some stay."""
+def pattern(job: Job) -> Made:
+    """Of each four weights in a row some stay; a file holds those, and which they are."""
     count = job.left * GROUP_WEIGHTS
     if count != int(count) or not 1 <= count < GROUP_WEIGHTS:
         raise CompressionError(f"a pattern leaves 1, 2 or 3 of {GROUP_WEIGHTS} weights: give --density 0.25, 0.5 or 0.75, not "
                                f"{job.left:g}")
-    return pattern_pruning(job.network, int(count), GROUP_WEIGHTS, retrain=job.retraining())
+    pruned = pattern_pruning(job.network, int(count), GROUP_WEIGHTS, retrain=job.retraining())
+    bits = 0
+    for layer in pruned.modules():
+        if isinstance(layer, (nn.Linear, nn.Conv1d, nn.Conv2d)):
+            groups = layer.weight.numel() // layer.weight.shape[1] * -(-layer.weight.shape[1] // GROUP_WEIGHTS)
+            kept = min(layer.weight.numel(), groups * int(count))
+            bits += WEIGHT_BITS * kept + (PLACE_BITS * kept if kept < layer.weight.numel() else 0)
+    return Made(job.quantized(pruned), bits)
 
 
 GROUP: Final = "fewer weights"

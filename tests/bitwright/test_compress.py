@@ -1,43 +1,244 @@
-"""`bitwright compress`: its list of methods, one method to the end, and what it refuses."""
+"""`bitwright compress`: a user's network through methods, a comparison that survives a kill, and what is refused."""
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 
 import intir
+from bitwright.show_compressed import over_seeds
+from quant.compress.data import load
+from quant.compress.job import Job, Made
+from quant.compress.methods import METHODS, method_of
+from quant.compress.models import Model, load_model
+from quant.compress.training import evaluate
+from quant.lower import host_input
+from tests.bitwright import compress_net
 from tests.bitwright.conftest import invoke
-from tests.bitwright.test_explore import ok, refused
+
+NETWORK = f"{compress_net.__file__}:trained"
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return compress_net.write(tmp_path_factory.mktemp("bars"))
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    return load_model(NETWORK)
+
+
+def ok(*arguments: object) -> str:
+    result = invoke("compress", *arguments)
+    assert (result.exit_code, result.stderr) == (0, ""), result.stderr
+    return result.stdout
+
+
+def refused(*arguments: object) -> str:
+    result = invoke("compress", *arguments)
+    assert (result.exit_code, result.stdout) == (2, ""), result.stdout
+    assert result.stderr.startswith("bitwright: ") and result.stderr.count("\n") == 1
+    return result.stderr
 
 
 def test_the_methods_are_listed() -> None:
-    listed = json.loads(ok("compress", "--methods", "--json"))
-    assert {"magnitude", "lasso", "slimming", "deep-compression", "tucker", "tbn"} <= {one["name"] for one in listed}
-    assert all(one["source"] and one["says"] for one in listed)
+    text = ok("--methods")
+    listed = json.loads(ok("--methods", "--json"))
+    assert [one["name"] for one in listed] == list(METHODS) and all(name in text for name in METHODS)
+    assert all(one["says"] and one["source"] for one in listed)
 
 
-def test_one_method_gives_integers_that_are_sparse(tmp_path: Path) -> None:
-    written = tmp_path / "small.intir"
-    result = invoke("compress", "lenet300", "--method", "magnitude", "--density", "0.1", "--epochs", "1", "--json", "-o", written)
-    assert result.exit_code == 0, result.stderr
-    row = json.loads(result.stdout)
-    weights = [node.op.weights for node in intir.load(written).nodes if hasattr(node.op, "weights")]
-    nonzeros, all_ = sum(np.count_nonzero(one) for one in weights), sum(one.size for one in weights)
-    assert nonzeros / all_ <= 0.1
-    assert row["model"] == "lenet300" and row["method"] == "magnitude"
+def test_one_method_and_its_network(data: Path, tmp_path: Path) -> None:
+    path = tmp_path / "small.intir"
+    found = json.loads(ok(NETWORK, "--method", "filters", "--keep", "0.5", "--data", data, "--epochs", "1", "-o", path, "--json"))
+    graph, held = intir.load(path), load(data)
+    logits = intir.to_source(intir.run(graph, host_input(graph, held.test_images)), graph).reshape(len(held.test_images), -1)
+    assert float(found["accuracy_percent"]) == pytest.approx(100 * np.mean(logits.argmax(1) == held.test_labels))
+    weights = [node.op.weights for node in graph.nodes if hasattr(node.op, "weights")]
+    assert int(found["dense_parameters"]) == sum(one.size for one in weights)
+    assert int(found["parameters"]) == sum(int(np.count_nonzero(one)) for one in weights)
+    # 8 filters became 4, and 16 neurons 8
+    assert sum(one.size for one in weights) == 4 * 9 + 4 * 4 * 9 + 16 * 8 + 8 * 3
+    assert int(found["dense_macs"]) == 64 * 4 * 9 + 16 * 4 * 4 * 9 + 16 * 8 + 8 * 3
+    assert found["budget"] == "0.5" and float(found["luts"]) > 0
 
 
-@pytest.mark.parametrize(("arguments", "says"), [
-    ((), "say what to do"),
-    (("lenet300", "--method", "magic"), "magic"),
-    (("lenet300", "--method", "magnitude", "--density", "1.5"), "1.5"),
-    (("lenet300", "--method", "magnitude", "--keep", "0.5"), "magnitude takes --density, not --keep"),
-    (("nothing.py:make", "--method", "int8"), "nothing.py"),
-    (("lenet300", "--method", "int8", "--data", "none.npz"), "none.npz"),
-    (("lenet300", "--method", "slimming"), "batch norm"),
-], ids=lambda value: " ".join(value)[:40] if isinstance(value, tuple) else "")
-def test_bad_input(arguments: tuple[str, ...], says: str) -> None:
-    assert says in refused("compress", *arguments)
+@pytest.fixture(scope="module")
+def compared(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str], str]:
+    """A comparison: its folder, what was asked, and what it printed."""
+    folder = tmp_path_factory.mktemp("compared")
+    asked = [NETWORK, "--compare", *(part for name in ("int8", "deep-compression", "bwn") for part in ("--only", name)), "--density", "0.25",
+             "--data", str(data), "--quick", "-o", str(folder / "r.csv")]
+    return folder, asked, ok(*asked, "--csv", folder / "t.csv", "--plot", folder / "r.svg")
+
+
+def rows_of(text: str) -> dict[str, dict[str, str]]:
+    lines = text.splitlines()
+    assert lines[0] == "# bitwright compress 1"
+    return {row["method"]: {name: cell for name, cell in row.items() if cell} for row in csv.DictReader(lines[1:])}
+
+
+def test_what_a_comparison_shows_and_writes(compared: tuple[Path, list[str], str]) -> None:
+    folder, _, text = compared
+    assert "deep-compression 0.25" in text and "right %" in text and "times smaller" in text
+    assert "eie_64: int8, bwn; for example" in text
+    assert ElementTree.parse(folder / "r.svg").getroot().tag.endswith("svg")
+    with (folder / "t.csv").open() as file:
+        assert [row["method"] for row in csv.DictReader(file)] == ["float", "int8", "deep-compression", "bwn"]
+
+
+def test_a_comparison_goes_on_where_it_was(compared: tuple[Path, list[str], str]) -> None:
+    folder, asked, _ = compared
+    results = folder / "r.csv"
+    before = results.read_text()
+    lines = before.splitlines(keepends=True)
+    assert len(lines) == 2 + 4
+    results.write_text("".join(lines[:5]) + lines[5][:40])  # a kill in the middle of the fourth row
+    data = json.loads(ok(*asked, "--json"))
+    after = results.read_text()
+    assert after.splitlines()[:5] == before.splitlines()[:5]  # with the seconds that they took
+    clockless = [{name: {key: value for key, value in row.items() if key != "seconds"} for name, row in rows_of(text).items()}
+                 for text in (before, after)]
+    assert clockless[0] == clockless[1]
+    assert data["rows"] == list(rows_of(after).values())
+    # other methods go into the same file, and what is there is left alone
+    ok(*asked[:2], "--only", "int8", *asked[asked.index("--data"):])
+    assert results.read_text() == after
+
+
+def test_figures_of_a_comparison(compared: tuple[Path, list[str], str]) -> None:
+    rows = rows_of((compared[0] / "r.csv").read_text())
+    floats, small, binary = rows["float"], rows["deep-compression"], rows["bwn"]
+    assert "luts" not in floats and floats["ratio"] == "1"
+    parameters = 8 * 9 + 8 * 8 * 9 + 32 * 16 + 16 * 3 + 2 * (8 + 8) + 16 + 3
+    assert int(floats["float_bytes"]) == 4 * parameters
+    for row in rows.values():
+        assert float(row["ratio"]) == pytest.approx(int(row["float_bytes"]) / int(row["stored_bytes"]), rel=1e-4)
+        assert int(row["stored_bytes"]) <= int(row["packed_bytes"])
+    assert float(small["parameters"]) == pytest.approx(0.25 * (8 * 9 + 8 * 8 * 9 + 32 * 16 + 16 * 3), abs=1)
+    # 15 values are what EIE holds, 8-bit ends are not
+    assert "eie_64_latency_us" in small and "eie_64_latency_us" not in rows["int8"] and "tells 15 apart" in binary["notes"]
+    # 8 bits at the ends, 1 bit inside; a scale for each inner output and each end's, one for each activation, biases, two norms
+    inner, ends = 8 * 8 * 9 + 32 * 16, 8 * 9 + 16 * 3
+    others = 32 * (16 + 3 + 2 * (8 + 8) + (8 + 16) + (8 + 3))
+    assert 8 * int(binary["stored_bytes"]) - (inner + 8 * ends + others) in range(0, 32 * 12)
+    assert int(binary["luts"]) < int(rows["int8"]["luts"])
+
+
+def test_seeds_become_a_mean_and_a_spread() -> None:
+    def row(method: str, seed: int, percent: float, **more: str) -> dict[str, str]:
+        return {"model": "n", "method": method, "seed": str(seed), "accuracy_percent": str(percent), "xnor_64_energy_uj": str(10 * seed)} | more
+
+    made = over_seeds([row("a", 1, 90.0), row("b", 1, 80.0), row("a", 2, 92.0), row("a", 3, 94.0), row("c", 1, 1.0, error="no")])
+    assert [(one["method"], one["accuracy_percent"], one.get("spread"), one["xnor_64_energy_uj"]) for one in made] == [
+        ("a", "92", "2.00", "20"), ("b", "80", None, "10"), ("c", "1.0", None, "10")]
+    assert made[2]["error"] == "no"
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_gives_a_network_for_the_samples(name: str, data: Path, model: Model) -> None:
+    method = method_of(name)
+    before = model.fingerprint
+    job = Job(model, load(data), None if method.budget is None else method.budget.default, epochs=1)
+    made = method.run(job)
+    network = made.network if isinstance(made, Made) else made
+    assert model.fingerprint == before, "the given network is left as it was"
+    assert evaluate(network.eval(), job.data.test_images).shape == (40, 3)
+
+
+BAD = [
+    (("--compare", "--methods"), "exclude each other; give one of them"),
+    ((), "say what to do: --methods lists the methods"),
+    ((NETWORK, "--method", "magnitud"), "there is no method 'magnitud'; did you mean magnitude?"),
+    ((NETWORK, "--method", "magnitude", "--density", "0"), "--density of magnitude is the part to leave, above 0 and at most 1, not 0"),
+    ((NETWORK, "--method", "magnitude", "--density", "nan"), "not nan"),
+    ((NETWORK, "--method", "lsq", "--bits", "9"), "--bits of lsq is a whole number from 2 to 8, not 9"),
+    ((NETWORK, "--method", "magnitude", "--keep", "0.5"), "magnitude takes --density, not --keep"),
+    ((NETWORK, "--method", "xnor", "--keep", "0.5"), "xnor takes no budget, not --keep"),
+    ((NETWORK, "--compare", "--only", "xnor", "--only", "twn", "--keep", "0.5"), "none of the methods takes --keep"),
+    ((NETWORK, "--compare", "--curve", "--keep", "0.5"), "--curve takes several budgets of its own; leave --keep out"),
+    ((NETWORK, "--method", "filters", "--curve"), "--curve is for --compare"),
+    ((NETWORK, "--method", "filters", "--seed", "1", "--seed", "2"), "--method runs with one seed"),
+    ((NETWORK, "--method", "filters", "--quick", "--epochs", "3"), "--quick and --epochs both say how long"),
+    ((NETWORK, "--method", "filters", "--plot", "x.svg"), "--plot is for --compare"),
+    ((NETWORK, "--method", "filters", "-o", "x.pt"), "a compressed network is a .onnx file (QONNX) or a .intir file"),
+    ((NETWORK, "--method", "filters", "-o", "nowhere/x.onnx"), "there is no such folder"),
+    ((NETWORK, "--compare", "--plot", "x.gif"), "pictures end in .svg, .png, .pdf"),
+    ((NETWORK, "--compare", "-o", "x.onnx"), "name a .csv file"),
+    ((NETWORK, "--compare", "--csv", "x.csv", "-o", "x.csv"), "give each a file of its own"),
+    ((NETWORK, "--compare", "--machine", "abacus"), "abacus"),
+    (("--method", "filters"), "--method compresses one network; name it"),
+    (("lenet6", "--method", "filters"), "there is no network 'lenet6': give one of lenet300, lenet5, vgg, resnet, or path/to/file.py:function"),
+    (("net.py", "--method", "filters"), "name the function in it that returns the network, net.py:function"),
+    (("nowhere.py:f", "--method", "filters"), "'nowhere.py' does not exist"),
+    ((NETWORK, "--method", "filters", "--data", "nowhere.npz"), "'nowhere.npz' does not exist"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "sentence"), BAD, ids=[sentence[:40] for _, sentence in BAD])
+def test_what_is_refused(arguments: tuple[str, ...], sentence: str, data: Path) -> None:
+    given = arguments if "--data" in arguments else (*arguments, "--data", data)
+    assert sentence in refused(*given)
+
+
+@pytest.mark.parametrize(("function", "sentence"), [
+    ("nothing", "nothing of '{file}' returns NoneType, not a torch.nn.Module"),
+    ("missing", "'{file}' has no function 'missing'; it has samples, write, Block, trained"),
+    ("weights", "weights of '{file}' is no function but list"),
+    ("fails", "'{file}' fails in fails(), line 59 (TypeError: "),
+    ("empty", "has no parameters: there is nothing to compress"),
+    ("two_classes", "tells 2 classes apart, but the labels of 'bars' go up to 2"),
+    ("maps", "gives (2, 3, 6, 6) for 2 samples, not one row of logits for each"),
+    ("broken", "gives numbers that aren't finite"),
+])
+def test_what_a_users_function_does_wrong(function: str, sentence: str, data: Path) -> None:
+    text = refused(f"{compress_net.__file__}:{function}", "--method", "int8", "--data", data)
+    assert sentence.format(file=compress_net.__file__) in text
+
+
+def test_a_file_that_python_does_not_read(tmp_path: Path, data: Path) -> None:
+    (tmp_path / "net.py").write_text("import torch\n\ndef f(:\n")
+    assert "can't be imported, line 3 (SyntaxError" in refused(f"{tmp_path}/net.py:f", "--method", "int8", "--data", data)
+    (tmp_path / "net.py").write_text("import neighbour\n\nf = neighbour.f\n")
+    (tmp_path / "neighbour.py").write_text("def f():\n    return 3\n")
+    assert "returns int" in refused(f"{tmp_path}/net.py:f", "--method", "int8", "--data", data)
+
+
+def test_a_network_without_inner_layers_has_no_binary_form(data: Path) -> None:
+    row = json.loads(ok(f"{compress_net.__file__}:shallow", "--compare", "--only", "xnor", "--data", data, "--epochs", "1", "--json"))["rows"][1]
+    assert "binary and ternary methods need a network with three or more" in row["error"] and "ratio" not in row
+
+
+@pytest.mark.parametrize(("change", "sentence"), [
+    ({"test_labels": None}, "has no array test_labels"),
+    ({"train_images": np.zeros((80, 1, 9, 9), np.uint8)}, "both must be alike"),
+    ({"train_images": np.zeros((80, 1, 8, 8), np.int32)}, "train_images are int32; give uint8 pixels, or floats"),
+    ({"train_images": np.zeros((10, 1, 8, 8), np.uint8), "train_labels": np.zeros(10, int)}, "has 10 train_images: give 20 or more"),
+    ({"train_labels": np.zeros(79, int)}, "give one whole number for each of the 80 images"),
+    ({"train_labels": np.full(80, -1)}, "train_labels hold -1; number the classes from 0"),
+    ({"train_labels": np.array([None] * 80)}, "is no readable .npz file"),
+    ({"test_images": np.full((40, 1, 8, 8), np.nan)}, "hold numbers that aren't finite"),
+    ({"train_images": np.zeros((80, 1, 9, 9), np.uint8), "test_images": np.zeros((40, 1, 9, 9), np.uint8)}, "do not go through"),
+])
+def test_samples_that_are_refused(change: dict[str, np.ndarray | None], sentence: str, tmp_path: Path) -> None:
+    arrays = compress_net.samples() | change
+    np.savez(tmp_path / "x.npz", **{name: array for name, array in arrays.items() if array is not None})
+    assert sentence in refused(NETWORK, "--method", "int8", "--data", tmp_path / "x.npz")
+
+
+def test_files_that_are_no_results(data: Path, tmp_path: Path, compared: tuple[Path, list[str], str]) -> None:
+    asked = (NETWORK, "--compare", "--only", "int8", "--data", data, "-o")
+    (tmp_path / "x.csv").write_text("a,b\n1,2\n")
+    assert "is no file of results of `bitwright compress` (it begins with 'a,b')" in refused(*asked, tmp_path / "x.csv")
+    text = (compared[0] / "r.csv").read_text()
+    (tmp_path / "r.csv").write_text(text)
+    assert "has results of other machines" in refused(*asked, tmp_path / "r.csv", "--machine", "tpu_v1")
+    (tmp_path / "r.csv").write_text(text + "what,is,this\n")
+    assert "line 7, is no row of results" in refused(*asked, tmp_path / "r.csv")
+    assert "choose a folder that exists" in refused(*asked, tmp_path / "nowhere" / "r.csv")
