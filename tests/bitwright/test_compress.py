@@ -8,14 +8,15 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
-import onnx
 import pytest
 
 import intir
-from bitwright import compressing
+from bitwright.show_compressed import over_seeds
 from quant.compress.data import load
+from quant.compress.job import Job, Made
 from quant.compress.methods import METHODS, method_of
 from quant.compress.models import Model, load_model
+from quant.compress.training import evaluate
 from quant.lower import host_input
 from tests.bitwright import compress_net
 from tests.bitwright.conftest import invoke
@@ -68,44 +69,51 @@ def test_one_method_and_its_network(data: Path, tmp_path: Path) -> None:
     assert found["budget"] == "0.5" and float(found["luts"]) > 0
 
 
-def test_one_method_for_people(data: Path, tmp_path: Path) -> None:
-    path = tmp_path / "small.onnx"
-    text = ok(NETWORK, "--method", "int8", "--data", data, "-o", path)
-    assert "float" in text and "int8" in text and f"wrote {path}" in text.replace("\n", "")
-    onnx.checker.check_model(onnx.load(path), full_check=False)
+@pytest.fixture(scope="module")
+def compared(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str], str]:
+    """A comparison: its folder, what was asked, and what it printed."""
+    folder = tmp_path_factory.mktemp("compared")
+    asked = [NETWORK, "--compare", *(part for name in ("int8", "deep-compression", "bwn") for part in ("--only", name)), "--density", "0.25",
+             "--data", str(data), "--quick", "-o", str(folder / "r.csv")]
+    return folder, asked, ok(*asked, "--csv", folder / "t.csv", "--plot", folder / "r.svg")
 
 
-def test_a_comparison_goes_on_where_it_was(data: Path, tmp_path: Path) -> None:
-    results, table, plot = tmp_path / "r.csv", tmp_path / "t.csv", tmp_path / "r.svg"
-    asked = (NETWORK, "--compare", "--only", "int8", "--only", "deep-compression", "--only", "magnitude", "--only", "xnor", "--density", "0.25",
-             "--data", data, "--epochs", "2", "-o", results)
-    first = ok(*asked, "--csv", table, "--plot", plot)
-    assert "magnitude 0.25" in first and "right %" in first and "times smaller" in first
-    assert ElementTree.parse(plot).getroot().tag.endswith("svg")
-    lines = results.read_text().splitlines(keepends=True)
-    assert len(lines) == 2 + 5 and lines[0] == "# bitwright compress 1\n"
-    # a kill in the middle of the fourth row
-    results.write_text("".join(lines[:5]) + lines[5][:40])
-    before = [row["seconds"] for row in csv.DictReader(lines[1:5])]
-    data_of = json.loads(ok(*asked, "--json"))["rows"]
-    assert [row["seconds"] for row in data_of[:3]] == before
-    again = results.read_text().splitlines()
-    assert len(again) == 2 + 5 and all(len(next(csv.reader([line]))) == len(next(csv.reader([again[1]]))) for line in again[1:])
-    # what does not depend on the clock is the same
-    clockless = [[{key: value for key, value in row.items() if key != "seconds"} for row in csv.DictReader(text[1:])]
-                 for text in ([line.rstrip("\n") for line in lines], again)]
+def rows_of(text: str) -> dict[str, dict[str, str]]:
+    lines = text.splitlines()
+    assert lines[0] == "# bitwright compress 1"
+    return {row["method"]: {name: cell for name, cell in row.items() if cell} for row in csv.DictReader(lines[1:])}
+
+
+def test_what_a_comparison_shows_and_writes(compared: tuple[Path, list[str], str]) -> None:
+    folder, _, text = compared
+    assert "deep-compression 0.25" in text and "right %" in text and "times smaller" in text
+    assert "eie_64: int8, bwn; for example" in text
+    assert ElementTree.parse(folder / "r.svg").getroot().tag.endswith("svg")
+    with (folder / "t.csv").open() as file:
+        assert [row["method"] for row in csv.DictReader(file)] == ["float", "int8", "deep-compression", "bwn"]
+
+
+def test_a_comparison_goes_on_where_it_was(compared: tuple[Path, list[str], str]) -> None:
+    folder, asked, _ = compared
+    results = folder / "r.csv"
+    before = results.read_text()
+    lines = before.splitlines(keepends=True)
+    assert len(lines) == 2 + 4
+    results.write_text("".join(lines[:5]) + lines[5][:40])  # a kill in the middle of the fourth row
+    data = json.loads(ok(*asked, "--json"))
+    after = results.read_text()
+    assert after.splitlines()[:5] == before.splitlines()[:5]  # with the seconds that they took
+    clockless = [{name: {key: value for key, value in row.items() if key != "seconds"} for name, row in rows_of(text).items()}
+                 for text in (before, after)]
     assert clockless[0] == clockless[1]
-    # other methods go into the same file, and those there are left alone
-    ok(NETWORK, "--compare", "--only", "int8", "--data", data, "--epochs", "2", "-o", results)
-    assert results.read_text().splitlines() == again
-    with table.open() as file:
-        assert [row["method"] for row in csv.DictReader(file)] == ["float", "int8", "deep-compression", "magnitude", "xnor"]
+    assert data["rows"] == list(rows_of(after).values())
+    # other methods go into the same file, and what is there is left alone
+    ok(*asked[:2], "--only", "int8", *asked[asked.index("--data"):])
+    assert results.read_text() == after
 
 
-def test_figures_of_a_comparison(data: Path) -> None:
-    rows = {row["method"]: row for row in json.loads(ok(
-        NETWORK, "--compare", "--only", "int8", "--only", "deep-compression", "--only", "bwn", "--density", "0.25", "--data", data, "--quick",
-        "--json"))["rows"]}
+def test_figures_of_a_comparison(compared: tuple[Path, list[str], str]) -> None:
+    rows = rows_of((compared[0] / "r.csv").read_text())
     floats, small, binary = rows["float"], rows["deep-compression"], rows["bwn"]
     assert "luts" not in floats and floats["ratio"] == "1"
     parameters = 8 * 9 + 8 * 8 * 9 + 32 * 16 + 16 * 3 + 2 * (8 + 8) + 16 + 3
@@ -116,27 +124,32 @@ def test_figures_of_a_comparison(data: Path) -> None:
     assert float(small["parameters"]) == pytest.approx(0.25 * (8 * 9 + 8 * 8 * 9 + 32 * 16 + 16 * 3), abs=1)
     # 15 values are what EIE holds, 8-bit ends are not
     assert "eie_64_latency_us" in small and "eie_64_latency_us" not in rows["int8"] and "tells 15 apart" in binary["notes"]
-    # 8 bits at the ends, 1 bit inside; a scale for each inner output and each end, one for each activation, biases, two norms
+    # 8 bits at the ends, 1 bit inside; a scale for each inner output and each end's, one for each activation, biases, two norms
     inner, ends = 8 * 8 * 9 + 32 * 16, 8 * 9 + 16 * 3
     others = 32 * (16 + 3 + 2 * (8 + 8) + (8 + 16) + (8 + 3))
     assert 8 * int(binary["stored_bytes"]) - (inner + 8 * ends + others) in range(0, 32 * 12)
     assert int(binary["luts"]) < int(rows["int8"]["luts"])
 
 
-def test_a_table_over_seeds(data: Path, tmp_path: Path) -> None:
-    table = tmp_path / "t.csv"
-    text = ok(NETWORK, "--compare", "--only", "ttq", "--seed", "1", "--seed", "2", "--data", data, "--epochs", "1", "--csv", table)
-    rows = list(csv.DictReader(table.open()))
-    assert [row["seeds"] for row in rows] == ["1", "2"] and rows[1]["spread"] != "" and "±" in text
+def test_seeds_become_a_mean_and_a_spread() -> None:
+    def row(method: str, seed: int, percent: float, **more: str) -> dict[str, str]:
+        return {"model": "n", "method": method, "seed": str(seed), "accuracy_percent": str(percent), "xnor_64_energy_uj": str(10 * seed)} | more
+
+    made = over_seeds([row("a", 1, 90.0), row("b", 1, 80.0), row("a", 2, 92.0), row("a", 3, 94.0), row("c", 1, 1.0, error="no")])
+    assert [(one["method"], one["accuracy_percent"], one.get("spread"), one["xnor_64_energy_uj"]) for one in made] == [
+        ("a", "92", "2.00", "20"), ("b", "80", None, "10"), ("c", "1.0", None, "10")]
+    assert made[2]["error"] == "no"
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_every_method_ends_in_integers(name: str, data: Path, model: Model) -> None:
-    bench = compressing.Bench(load(data), 1, ())
+def test_every_method_gives_a_network_for_the_samples(name: str, data: Path, model: Model) -> None:
     method = method_of(name)
-    row = bench.row(compressing.runs_of([model], [method])[1])
-    assert "error" not in row, row["error"]
-    assert float(row["ratio"]) > (1.5 if name == "product" else 3) and int(row["luts"]) > 0
+    before = model.fingerprint
+    job = Job(model, load(data), None if method.budget is None else method.budget.default, epochs=1)
+    made = method.run(job)
+    network = made.network if isinstance(made, Made) else made
+    assert model.fingerprint == before, "the given network is left as it was"
+    assert evaluate(network.eval(), job.data.test_images).shape == (40, 3)
 
 
 BAD = [
@@ -178,7 +191,7 @@ def test_what_is_refused(arguments: tuple[str, ...], sentence: str, data: Path) 
     ("nothing", "nothing of '{file}' returns NoneType, not a torch.nn.Module"),
     ("missing", "'{file}' has no function 'missing'; it has samples, write, Block, trained"),
     ("weights", "weights of '{file}' is no function but list"),
-    ("fails", "'{file}' fails in fails(), line 59 (TypeError: "),
+    ("fails", "'{file}' fails in fails(), line 61 (TypeError: "),
     ("empty", "has no parameters: there is nothing to compress"),
     ("two_classes", "tells 2 classes apart, but the labels of 'bars' go up to 2"),
     ("maps", "gives (2, 3, 6, 6) for 2 samples, not one row of logits for each"),
@@ -211,7 +224,7 @@ def test_a_network_without_inner_layers_has_no_binary_form(data: Path) -> None:
     ({"train_labels": np.full(80, -1)}, "train_labels hold -1; number the classes from 0"),
     ({"train_labels": np.array([None] * 80)}, "is no readable .npz file"),
     ({"test_images": np.full((40, 1, 8, 8), np.nan)}, "hold numbers that aren't finite"),
-    ({"train_images": np.zeros((80, 1, 9, 9), np.uint8), "test_images": np.zeros((40, 1, 9, 9), np.uint8)}, "do not go through"),
+    ({"train_images": np.zeros((80, 1, 12, 12), np.uint8), "test_images": np.zeros((40, 1, 12, 12), np.uint8)}, "do not go through"),
 ])
 def test_samples_that_are_refused(change: dict[str, np.ndarray | None], sentence: str, tmp_path: Path) -> None:
     arrays = compress_net.samples() | change
@@ -219,13 +232,13 @@ def test_samples_that_are_refused(change: dict[str, np.ndarray | None], sentence
     assert sentence in refused(NETWORK, "--method", "int8", "--data", tmp_path / "x.npz")
 
 
-def test_files_that_are_no_results(data: Path, tmp_path: Path) -> None:
+def test_files_that_are_no_results(data: Path, tmp_path: Path, compared: tuple[Path, list[str], str]) -> None:
     asked = (NETWORK, "--compare", "--only", "int8", "--data", data, "-o")
     (tmp_path / "x.csv").write_text("a,b\n1,2\n")
     assert "is no file of results of `bitwright compress` (it begins with 'a,b')" in refused(*asked, tmp_path / "x.csv")
-    ok(*asked, tmp_path / "r.csv")
+    text = (compared[0] / "r.csv").read_text()
+    (tmp_path / "r.csv").write_text(text)
     assert "has results of other machines" in refused(*asked, tmp_path / "r.csv", "--machine", "tpu_v1")
-    text = (tmp_path / "r.csv").read_text()
     (tmp_path / "r.csv").write_text(text + "what,is,this\n")
-    assert "line 5, is no row of results" in refused(*asked, tmp_path / "r.csv")
+    assert "line 7, is no row of results" in refused(*asked, tmp_path / "r.csv")
     assert "choose a folder that exists" in refused(*asked, tmp_path / "nowhere" / "r.csv")
