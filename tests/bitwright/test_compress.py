@@ -191,7 +191,7 @@ def test_what_is_refused(arguments: tuple[str, ...], sentence: str, data: Path) 
     ("nothing", "nothing of '{file}' returns NoneType, not a torch.nn.Module"),
     ("missing", "'{file}' has no function 'missing'; it has samples, write, Block, trained"),
     ("weights", "weights of '{file}' is no function but list"),
-    ("fails", "'{file}' fails in fails(), line 59 (TypeError: "),
+    ("fails", "'{file}' fails in fails(), line 61 (TypeError: "),
     ("empty", "has no parameters: there is nothing to compress"),
     ("two_classes", "tells 2 classes apart, but the labels of 'bars' go up to 2"),
     ("maps", "gives (2, 3, 6, 6) for 2 samples, not one row of logits for each"),
@@ -224,7 +224,7 @@ def test_a_network_without_inner_layers_has_no_binary_form(data: Path) -> None:
     ({"train_labels": np.full(80, -1)}, "train_labels hold -1; number the classes from 0"),
     ({"train_labels": np.array([None] * 80)}, "is no readable .npz file"),
     ({"test_images": np.full((40, 1, 8, 8), np.nan)}, "hold numbers that aren't finite"),
-    ({"train_images": np.zeros((80, 1, 9, 9), np.uint8), "test_images": np.zeros((40, 1, 9, 9), np.uint8)}, "do not go through"),
+    ({"train_images": np.zeros((80, 1, 12, 12), np.uint8), "test_images": np.zeros((40, 1, 12, 12), np.uint8)}, "do not go through"),
 ])
 def test_samples_that_are_refused(change: dict[str, np.ndarray | None], sentence: str, tmp_path: Path) -> None:
     arrays = compress_net.samples() | change
