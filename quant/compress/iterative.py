@@ -46,7 +46,8 @@ def iterative_pruning(network: nn.Module, densities: Sequence[Density], retrain:
     retrain
         Called after each round; whatever it does, pruned weights are 0 in each forward pass.
     scope, layers
-        As `quant.nn.prune`.
+        As `quant.nn.prune`.  With the scope `global`, rounds may starve a layer whose weights stay small while others grow:
+        look at `density_report`.
     rewind
         A network of the same form, as it was before or early in training.  After each round all parameters and
         statistics become as in it, pruned weights aside, so that what is trained is its sparse subnetwork.
