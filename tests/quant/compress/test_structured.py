@@ -181,7 +181,7 @@ def test_group_norms_written_out():
               [np.linalg.norm(network.fc2.weight.detach()[:, c]) for c in range(12)]]
     assert all(np.allclose(one.detach(), other, atol=1e-5) for one, other in zip(channels.norms(), wanted, strict=True))
     both = GroupLasso(network, x)
-    assert np.isclose(both.penalty(0.1).item(), 0.1 * sum(float(one.sum()) for group in (filters, channels) for one in group.norms()))
+    assert np.isclose(both.penalty(0.1).item(), 0.1 * sum(float(one.detach().sum()) for group in (filters, channels) for one in group.norms()))
     shapes = GroupLasso(network, x, over=["shapes"]).norms()
     assert np.isclose(shapes[1][4 * 9 + 5].item(), np.linalg.norm(network.b.weight.detach()[:, 4, 1, 2]))
 
