@@ -122,7 +122,8 @@ class Bench:
             found = self.floats(run) if run.method is None else self.measured(run, self.compressed(run))
         except BitwrightError as error:
             found = {"error": " ".join(str(error).split())}
-        return row | found | {"seconds": f"{time.monotonic() - started:.1f}"}
+        row |= found | {"seconds": f"{time.monotonic() - started:.1f}"}
+        return {name: cell for name, cell in row.items() if cell}  # as it comes back from a file
 
     def compressed(self, run: Run) -> Integers:
         """A network that a method made, in integers.  Raises BitwrightError."""
