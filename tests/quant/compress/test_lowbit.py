@@ -60,7 +60,7 @@ def inner_calls(network: torch.fx.GraphModule, images: torch.Tensor) -> dict[str
 def test_levels(build: type, weight: type, activation: type | None, levels: int, values: set[int] | None, images: torch.Tensor) -> None:
     torch.manual_seed(0)
     network = low_bit(build().eval(), images, weight, activation, input_integers="u8/255").train()
-    for _ in range(3):
+    for _ in range(50):
         network(images)  # running statistics
     seen = inner_calls(network.eval(), images)
     *inner, _ = list(seen)[1:]

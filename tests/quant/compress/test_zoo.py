@@ -90,7 +90,7 @@ def test_a_loss_of_ones_own(job: Job) -> None:
 
     network = job.retrain(nn.Sequential(nn.Linear(5, 2)), epochs=40, loss=loss)
     assert set(seen) == {(torch.Size([4, 2]), torch.Size([4]), torch.Size([4, 5]))}
-    assert float((network(torch.from_numpy(job.data.train_images)) - 3).abs().mean()) < 0.3
+    assert (network(torch.from_numpy(job.data.train_images)) - 3).abs().mean().item() < 0.3
 
 
 def test_images_that_are_not_distorted_are_trained_on_as_they_are() -> None:
