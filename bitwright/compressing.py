@@ -13,7 +13,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import IO, Any
@@ -30,6 +30,8 @@ from quant.compress.errors import CompressionError
 from quant.compress.integers import Integers, float_accuracy_percent, float_bits, to_integers
 from quant.compress.job import Job, Method
 from quant.compress.models import Model
+
+from .hardware_costs import HardwareCosts
 
 #: An int8 array, an XNOR array, EIE.
 MACHINES = ("edge_npu_int8", "xnor_64", "eie_64")
@@ -107,7 +109,10 @@ class Bench:
 
     def job(self, run: Run) -> Job:
         """For the method."""
-        return Job(run.model, self.data, run.budget, self.epochs, run.seed)
+        job = Job(run.model, self.data, run.budget, self.epochs, run.seed)
+        if run.method is not None and run.method.asks_hardware:
+            job = replace(job, hardware=HardwareCosts(job, self.machines))
+        return job
 
     def row(self, run: Run) -> Row:
         """Run and measure; what a method can't do ends in the row's error."""
@@ -117,7 +122,8 @@ class Bench:
             found = self.floats(run) if run.method is None else self.measured(run, self.compressed(run))
         except BitwrightError as error:
             found = {"error": " ".join(str(error).split())}
-        return row | found | {"seconds": f"{time.monotonic() - started:.1f}"}
+        row |= found | {"seconds": f"{time.monotonic() - started:.1f}"}
+        return {name: cell for name, cell in row.items() if cell}  # as it comes back from a file
 
     def compressed(self, run: Run) -> Integers:
         """A network that a method made, in integers.  Raises BitwrightError."""

@@ -31,14 +31,16 @@ def compress(
     density: Annotated[float | None, typer.Option("--density", help="Part of the weights to leave, above 0 and up to 1.")] = None,
     keep: Annotated[float | None, typer.Option("--keep", help="Part of the channels to leave.")] = None,
     macs: Annotated[float | None, typer.Option("--macs", help="Part of the multiply-accumulates to leave.")] = None,
+    latency: Annotated[float | None, typer.Option("--latency", help="Part of the network's latency to leave.")] = None,
+    energy: Annotated[float | None, typer.Option("--energy", help="Part of the network's energy to leave.")] = None,
     bits: Annotated[int | None, typer.Option("--bits", help="Of a weight and an activation.")] = None,
     codes: Annotated[int | None, typer.Option("--codes", help="Values that the weights of a layer may have.")] = None,
     curve: Annotated[bool, typer.Option("--curve", help="Compare with several budgets for each method, not one.")] = False,
     data: Annotated[Path | None, typer.Option(
         "--data", metavar="FILE.npz", help="train_images, train_labels, test_images and test_labels [default: the demo "
         "digits].")] = None,
-    epochs: Annotated[int | None, typer.Option("--epochs", min=1, max=100_000,
-                                               help=f"Of a retraining [default: {EPOCHS}].")] = None,
+    epochs: Annotated[int | None, typer.Option("--epochs", min=0, max=100_000, help="Of a retraining; 0 for none "
+                                               f"[default: {EPOCHS}].")] = None,
     quick: Annotated[bool, typer.Option("--quick", help=f"Retrain for {QUICK_EPOCHS} epochs: a first look.")] = False,
     seeds: Annotated[list[int] | None, typer.Option("--seed", min=0, max=2**31, help="May be given again: then the table has "
                                                     "means [default: 0].")] = None,
@@ -90,8 +92,8 @@ def compress(
         raise InputError(f"two of -o, --csv and --plot write '{named[-1]}'; give each a file of its own")
     drawn = show_compressed.drawing(plot)
     chosen = [method_of(one) for one in ([method] if method else only or METHODS)]
-    budgets = {name: value for name, value in (("density", density), ("keep", keep), ("macs", macs), ("bits", bits),
-                                               ("codes", codes)) if value is not None}
+    budgets = {name: value for name, value in (("density", density), ("keep", keep), ("macs", macs), ("latency", latency),
+                                               ("energy", energy), ("bits", bits), ("codes", codes)) if value is not None}
     _check_budgets(budgets, [(one.name, one.budget.option if one.budget else None) for one in chosen], curve)
 
     from hwsim.systems.machine_file import load_machine
@@ -109,7 +111,7 @@ def compress(
     networks = [load_model(one) for one in models or ZOO]
     for network in networks:
         check(network, found)
-    bench = compressing.Bench(found, epochs or (QUICK_EPOCHS if quick else EPOCHS), wanted)
+    bench = compressing.Bench(found, epochs if epochs is not None else QUICK_EPOCHS if quick else EPOCHS, wanted)
     runs = compressing.runs_of(networks, chosen, seeds=tuple(dict.fromkeys(seeds or [0])), curve=curve, budgets=budgets)
     if method is not None:
         _one(bench, runs, output, json_)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import nn
 
 import intir
@@ -56,17 +58,37 @@ def to_integers(job: Job, made: nn.Module | Made) -> Integers:
         The network isn't one that hardware can compute.
     """
     network, weight_bits = (made.network, made.weight_bits) if isinstance(made, Made) else (made, None)
-    if not any(isinstance(part, Quantizer) for part in network.modules()):
-        network = job.quantized(network)
-    network = network.eval()
+    network = _quantized(job, network)
     with tempfile.TemporaryDirectory(prefix="bitwright-") as folder:
         path = Path(folder) / "network.onnx"
-        export_qonnx(network, job.images[:1], path, input_name="x", output_name="logits")
+        graph = _lowered(job, network, path)
         onnx = path.read_bytes()
-        graph = lower(path, input_spec=job.data.input_integers).graph
     logits = intir.to_source(intir.run(graph, host_input(graph, job.data.test_images)), graph)
     percent = accuracy_percent(logits.reshape(len(logits), -1), job.data.test_labels)
     return Integers(graph, onnx, percent, _other_bits(network), weight_bits)
+
+
+def graph_of(job: Job, network: nn.Module) -> Graph:
+    """A float or a quantized network in integers, and nothing more.  Raises as `to_integers`."""
+    with tempfile.TemporaryDirectory(prefix="bitwright-") as folder:
+        return _lowered(job, _quantized(job, network), Path(folder) / "network.onnx")
+
+
+def layer_matrices(network: nn.Module) -> dict[str, NDArray[np.bool_]]:
+    """Which weights of each layer aren't 0, shape (outputs, terms), terms in the order in which lowered layers have them."""
+    return {name: layer.weight.detach().movedim(1, -1).flatten(1).numpy() != 0 for name, layer in network.named_modules()
+            if isinstance(layer, (nn.Linear, nn.Conv1d, nn.Conv2d))}
+
+
+def _quantized(job: Job, network: nn.Module) -> nn.Module:
+    if not any(isinstance(part, Quantizer) for part in network.modules()):
+        network = job.quantized(network)
+    return network.eval()
+
+
+def _lowered(job: Job, network: nn.Module, path: Path) -> Graph:
+    export_qonnx(network, job.images[:1], path, input_name="x", output_name="logits")
+    return lower(path, input_spec=job.data.input_integers).graph
 
 
 def float_accuracy_percent(job: Job) -> float:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -17,11 +17,26 @@ from .errors import CompressionError
 from .models import Model
 from .training import Recipe, train
 
-#: What a network costs on hardware, in any unit; given from above, as nothing here knows hardware.
-Cost = Callable[[nn.Module], float]
+Network = nn.Module
 #: Share of the epochs that fine-tuning takes, behind a retraining, and of its rate.
 TUNING: Final = 0.2
 TUNING_RATE: Final = 0.1
+
+
+class Hardware(Protocol):
+    """What networks cost; given from above, as nothing here knows hardware."""
+
+    def latency_us(self, network: Network) -> float:
+        """Of one sample, on an array of integers."""
+        ...
+
+    def bit_serial_latency_us(self, network: Network) -> float:
+        """Of one sample, on an array whose time grows with bits."""
+        ...
+
+    def sparse_energies_pj(self, network: Network) -> Mapping[str, float]:
+        """Of one sample and each layer, on a machine that skips weights of 0."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -32,7 +47,7 @@ class Budget:
     -------
     option
         ``density`` (part of the weights), ``keep`` (part of the channels), ``macs`` (part of the products), ``codes`` (values
-        of a layer's weights) or ``bits`` (of a weight and an activation).
+        of a layer's weights), ``bits`` (of a weight and an activation), or ``latency`` or ``energy`` (part of the network's).
     levels
         Values of a rate-distortion curve, from the largest network to the smallest.
     default
@@ -73,11 +88,11 @@ class Job:
     budget
         As the method's `Budget` says; None for a method that has none.
     epochs
-        Of a retraining.
+        Of a retraining; 0 for none.
     seed
         Of retraining, and of what a method draws.
-    cost
-        For methods that ask hardware; None where there is none.
+    hardware
+        For methods that ask it; None where there is none.
     """
 
     model: Model
@@ -85,7 +100,7 @@ class Job:
     budget: float | None = None
     epochs: int = 10
     seed: int = 0
-    cost: Cost | None = None
+    hardware: Hardware | None = None
 
     @property
     def network(self) -> nn.Module:
@@ -103,6 +118,13 @@ class Job:
         if self.budget is None:
             raise CompressionError("this method needs a budget")
         return self.budget
+
+    @property
+    def asked(self) -> Hardware:
+        """The hardware, of a method that asks it."""
+        if self.hardware is None:
+            raise CompressionError("this method needs to know what networks cost on hardware")
+        return self.hardware
 
     @property
     def labels(self) -> Tensor:
@@ -132,6 +154,8 @@ class Job:
         options
             `training.train`'s: ``after_step``, ``penalty``, ``loss``.
         """
+        if epochs == 0 or self.epochs == 0:
+            return network.eval()
         recipe = Recipe(epochs=self.epochs if epochs is None else epochs, peak_learning_rate=rate * self.model.retrain_rate,
                         seed=self.seed, batch_digits=self.batch_samples)
         if not self.data.distorted:
@@ -150,8 +174,8 @@ class Job:
         return train_on
 
     def part_of_epochs(self, part: float) -> int:
-        """Of all epochs, rounded; at least 1."""
-        return max(1, round(part * self.epochs))
+        """Of all epochs, rounded; at least 1 if there is one."""
+        return min(self.epochs, max(1, round(part * self.epochs)))
 
     def tune(self, network: nn.Module, **options: Any) -> nn.Module:
         """Train a network on for a fifth of the epochs at a tenth of the rate, in place."""
@@ -195,7 +219,7 @@ class Method:
     coded
         Whether its weights are stored Huffman coded.
     asks_hardware
-        Whether it needs `Job.cost`.
+        Whether it needs `Job.hardware`.
     """
 
     name: str

@@ -141,6 +141,8 @@ def _norm(node: Node) -> nn.Module:
 
 
 def _called(traced: Traced, module: nn.Module, arguments: tuple[Node, ...], like: Node, name: str) -> Node:
+    while hasattr(traced.module, name):
+        name += "_"
     traced.module.add_submodule(name, module)
     call = traced.module.graph.call_module(name, arguments)
     call.meta = dict(like.meta)

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from typing import Final
 
-from . import methods_channels, methods_numbers, methods_quantization, methods_weights
+from . import methods_channels, methods_numbers, methods_quantization, methods_search, methods_weights
 from .errors import CompressionError
 from .job import Method
 
 #: All of them, in the order in which they are listed.
-METHODS: Final = {one.name: one for table in (methods_quantization.METHODS, methods_weights.METHODS, methods_channels.METHODS,
-                                              methods_numbers.METHODS) for one in table}
+METHODS: Final = {one.name: one for table in (
+    methods_quantization.METHODS, methods_weights.METHODS, methods_channels.METHODS, methods_numbers.METHODS,
+    methods_search.METHODS) for one in table}
 
 
 def method_of(name: str) -> Method:

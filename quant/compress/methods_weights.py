@@ -7,7 +7,7 @@ from typing import Final
 
 from torch import nn
 
-from quant.nn import GradualPruning, finish_pruning
+from quant.nn import GradualPruning, finish_pruning, prune
 
 from .errors import CompressionError
 from .iterative import geometric_densities, iterative_pruning
@@ -36,6 +36,7 @@ def magnitude(job: Job) -> nn.Module:
     steps = job.epochs * job.steps_per_epoch
     pruning = GradualPruning(network, job.left, scope="global", end=max(1, int(PRUNING * steps)), every=EVERY_STEPS)
     job.retrain(network, after_step=lambda _: pruning.step())
+    prune(network, job.left, scope="global")  # where there was no step
     finish_pruning(network)
     return network
 

@@ -9,9 +9,11 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from torch import nn
 
 import intir
 from bitwright.show_compressed import over_seeds
+from quant.compress import methods_search
 from quant.compress.data import load
 from quant.compress.job import Job, Made
 from quant.compress.methods import METHODS, method_of
@@ -141,11 +143,25 @@ def test_seeds_become_a_mean_and_a_spread() -> None:
     assert made[2]["error"] == "no"
 
 
+class Sizes:
+    """Stands in for hardware: what a network costs is how many numbers it has, or bits."""
+
+    def latency_us(self, network: nn.Module) -> float:
+        return float(sum(one.numel() for one in network.parameters()))
+
+    def bit_serial_latency_us(self, network: nn.Module) -> float:
+        return float(sum(part.bits for part in network.modules() if isinstance(getattr(part, "bits", None), int)) or 8 * 9)
+
+    def sparse_energies_pj(self, network: nn.Module) -> dict[str, float]:
+        return {name: float(one.weight.count_nonzero()) for name, one in network.named_modules() if isinstance(one, (nn.Linear, nn.Conv2d))}
+
+
 @pytest.mark.parametrize("name", METHODS)
-def test_every_method_gives_a_network_for_the_samples(name: str, data: Path, model: Model) -> None:
+def test_every_method_gives_a_network_for_the_samples(name: str, data: Path, model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(methods_search, "TRIALS", 3)
     method = method_of(name)
     before = model.fingerprint
-    job = Job(model, load(data), None if method.budget is None else method.budget.default, epochs=1)
+    job = Job(model, load(data), None if method.budget is None else method.budget.default, epochs=1, hardware=Sizes())
     made = method.run(job)
     network = made.network if isinstance(made, Made) else made
     assert model.fingerprint == before, "the given network is left as it was"
