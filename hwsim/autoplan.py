@@ -14,10 +14,13 @@ from .engines.memories import Resources
 from .fit import fits
 from .layers import Layer, collect, source_of
 from .plan import FAMILIES, MAX_CLOCK_MHZ, LayerPlan, Plan, PlanError, check_device, fingerprint
+from .queues import link_luts
 from .sparseplan import sparse_entries
 
 #: Without a wanted rate: as many synapses in parallel, over all layers, as a mid-size FPGA carries with ease.
 DEFAULT_SYNAPSES = 1024
+#: What a DSP counts in LUTs where foldings are compared: about those of a product of eight bits.
+DSP_LUTS = 100
 #: Slower than any folding is.
 MAX_TARGET = 2**62
 
@@ -151,7 +154,7 @@ def _default_target(found: list[Layer]) -> int:
 
 
 def _fold(layer: Layer, target: int, wanted: int | None, family: str) -> LayerPlan:
-    """The folding with the fewest LUTs among those that keep to `target` cycles per frame.
+    """The folding that takes least among those that keep to `target` cycles per frame, with the stream behind it.
 
     `wanted` is the number of lanes that its reader takes.
     """
@@ -163,4 +166,9 @@ def _fold(layer: Layer, target: int, wanted: int | None, family: str) -> LayerPl
                                                layer.luts(entry, family) if layer.takes_taps else 0, entry.pe))
     least = min(entry.pe * (entry.simd or 1) for entry in fitting)
     near = [entry for entry in fitting if entry.pe * (entry.simd or 1) <= 2 * least]
-    return min(near, key=lambda entry: (layer.luts(entry, family), entry.pe))
+
+    def taken(entry: LayerPlan) -> float:
+        own = layer.resources(entry, family)
+        return own.luts + DSP_LUTS * own.dsps + link_luts(layer.out_type, entry.pe, wanted or entry.pe, family)
+
+    return min(near, key=lambda entry: (taken(entry), entry.pe))

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from intir import IntType
+
 from .dataflow import SimulationError, Trace
 from .engines.fifo import StreamFifo
 from .engines.fork import Fork
+from .engines.width import converters
 from .plan import PlanError
 
 if TYPE_CHECKING:
@@ -22,6 +26,14 @@ SETTLED_FRAMES = 5
 
 #: Queue's stage -> layer, number of the reader, depth that the plan gives.
 Queues = Mapping[str, tuple[str, int, int | None]]
+
+
+@cache
+def link_luts(kind: IntType, lanes_out: int, lanes_in: int, family: str) -> int:
+    """Estimated LUTs of a stream's least queue and of its converters, as `design` puts them between two layers."""
+    made = converters(lanes_out, lanes_in, kind)
+    widest = max([lanes_out, *(one.lanes_out for one in made)])
+    return sum(one.resources(family).luts for one in (StreamFifo(widest, kind, LEAST_DEPTH), *made))
 
 
 def with_ample_queues(design: Design) -> Design:

@@ -132,9 +132,14 @@ class Scale(Elementwise):
         return self.pe * product_dsps(self.x_type, self.multiplier_type, family)
 
     def logic_luts(self, family: str) -> int:
-        """A product in a DSP of 7 series has its sum there, too."""
-        total = 0 if self.dsps(family) and not has_lut4(family) else self.out_type.bits
+        """A product in one DSP of 7 series has its sum there, too."""
+        total = 0 if self.dsps(family) == self.pe and not has_lut4(family) else self.out_type.bits
         return self.pe * (product_luts(self.x_type, self.multiplier_type, family) + total) + mixed(4, family)
+
+
+#: LUTs for a bit that is left of a shift in several steps, for each pair of steps: of four inputs or six, of a number that is
+#: then rounded or not.  Fitted on Yosys's numbers for shifts of three and four steps.
+SHIFT_LUTS = {(True, True): 0.61, (True, False): 0.29, (False, True): 0.21, (False, False): 0.16}
 
 
 @dataclass(frozen=True)
@@ -176,20 +181,18 @@ class Requant(Elementwise):
         return self.pe * product_dsps(self.x_type, self.multiplier_type, family)
 
     def logic_luts(self, family: str) -> int:
-        shifts = 1 + 0.39 * self._shifts**2 if has_lut4(family) else 1 + self._shifts // 2
+        rounds = self.rounding != "floor"
+        kept = max(0, self.x_type.bits + (self.multiplier_type.bits if self.multiplier_type.hi > 1 else 0) - self.shift_type.lo)
+        step = SHIFT_LUTS[has_lut4(family), rounds] * self._shifts**2
+        # What is cut off by one shift needs no adder.
+        cut = not rounds and not self.from_memory and self.zero_type.levels == 1 and self.zero_type.lo == 0
         product = product_luts(self.x_type, self.multiplier_type, family)
-        # What is cut off by one shift needs no adder: what is left is the clip.
-        cut = self.rounding == "floor" and not self.from_memory and self.zero_type.levels == 1 and self.zero_type.lo == 0
-        return self.pe * (product + (self.out_type.bits if cut else round(self._product_bits * shifts))) + mixed(4, family)
-
-    @property
-    def _product_bits(self) -> int:
-        """Of what is shifted and rounded: a bit for each in the adder that rounds, which takes two steps of the shift along."""
-        return self.x_type.bits + (self.multiplier_type.bits if self.multiplier_type.hi > 1 else 0)
+        clips = min(kept, self.out_type.bits)
+        return self.pe * (product + (clips if cut else round(kept * (1 + step)))) + mixed(4, family)
 
     @property
     def _shifts(self) -> int:
-        """Steps of the shift that brings all channels to one place: multiplexers of two, of which a LUT of six inputs does two."""
+        """Steps of the shift that brings all channels to one place."""
         return self.alignment_type.hi.bit_length() if self.from_memory else 0
 
 

@@ -66,7 +66,9 @@ LUT_WORDS = {"xilinx": 64, "ecp5": 16, "generic": 16}
 #: LUTs whose outputs a slice's own multiplexers join, so that a ROM's bit of so many LUTs needs no more.
 FREE_LUTS = {"xilinx": 4, "ecp5": 8, "generic": 1}
 #: LUTs that multiplexers add to each LUT of a larger ROM; random contents, fitted from 512 to 4,096 words.
-MULTIPLEXED = {"xilinx": 0.42, "ecp5": 0.5, "generic": 1.35}
+MULTIPLEXED = {"xilinx": 0.42, "ecp5": 0.5, "generic": 1.15}
+#: Functions of three address bits: a wide ROM of an iCE40 shares them all, and multiplexers of four choose (two LUTs each).
+SHARED_WORDS, SHARED_FUNCTIONS = 8, 256
 #: Words up to which bits are often alike.
 MOST_ALIKE = 8
 #: Smaller ones that are written become flip-flops.
@@ -119,7 +121,10 @@ class Memory:
         groups = -(-self.depth // LUT_WORDS[family])
         different = (1 << self.depth) - 2 - (self.depth - 1).bit_length() if self.depth <= MOST_ALIKE else self.bits
         each = groups if groups <= FREE_LUTS[family] else round(groups * (1 + MULTIPLEXED[family]))
-        return min(self.bits, different) * each
+        direct = min(self.bits, different) * each
+        if family != "generic":
+            return direct
+        return min(direct, SHARED_FUNCTIONS + self.bits * round((-(-self.depth // SHARED_WORDS) - 1) * 2 / 3))
 
 
 @cache

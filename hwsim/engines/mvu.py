@@ -213,7 +213,17 @@ class Mvu(Engine):
     def dsps(self, family: str) -> int:
         return self.pe * self.products.dsps(family)
 
+    def _accumulator_luts(self, family: str) -> int:
+        """Of one processing element.
+
+        What starts the sum anew takes LUTs of its own in an ECP5, whose adders have no input left for it.  Of a single product in a
+        DSP of 7 series, the sum is kept there.
+        """
+        kept = family == "xilinx" and self.simd == 1 and self.products.dsps(family) and not self.keeps_sums
+        if kept and self.synapse_folds > 1:
+            return 0
+        return self.accumulator_bits * (1 + (family == "ecp5" and self.synapse_folds > 1))
+
     def logic_luts(self, family: str) -> int:
-        acc = self.accumulator_bits
-        sums = self.pe * (self.products.luts(family) + acc) + self.levels.luts(family)
+        sums = self.pe * (self.products.luts(family) + self._accumulator_luts(family)) + self.levels.luts(family)
         return sums + self.word_in.bits * self.replays + mixed(20, family)

@@ -58,7 +58,7 @@ class Permute(Passing):
 
     @property
     def memories(self) -> tuple[Memory, ...]:
-        return (Memory(2 * self.folds, self._kept_bits, "async"),)
+        return (Memory(2 * self.folds, self._kept_bits, "queue"),)
 
     def logic_luts(self, family: str) -> int:
         select = sum((len(lanes) + 1) // 3 * self.type.bits for lanes in self.sources) * (self.folds > 1)

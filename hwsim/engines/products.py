@@ -31,11 +31,13 @@ from numpy.typing import NDArray
 
 from intir import BIPOLAR, TERNARY, IntType, unsigned
 
-from .cells import mixed
-from .multipliers import DSP_BITS, LOGIC_PRODUCT_BITS, product_luts
+from .cells import has_lut4, mixed
+from .multipliers import DSP_BITS, LOGIC_PRODUCT_BITS, product_dsps, product_luts
 from .popcount import PopcountTree
 
 _SIGNS = (BIPOLAR, TERNARY, unsigned(1))
+#: LUTs of four inputs that make two numbers of three, for each bit of a product: two for each bit of the sum.
+COMPRESSOR_LUTS = 2.9
 #: Where products are computed: in LUTs, in DSPs where synthesis finds them worth it, or whichever suits the operands.
 MULTIPLIERS = ("auto", "logic", "dsp")
 
@@ -169,15 +171,25 @@ class Products:
             return sum(tree.luts for tree in trees) + masks + sum(tree.out_bits + 1 for tree in trees[1:])
         if self.arithmetic == "distance":
             return self.lanes * (3 * max(bits, self.w_type.bits) + trees[0].out_bits) + trees[0].luts
-        if self.dsps(family):
-            multiply = 0
-        elif family in DSP_BITS:
+        if family in DSP_BITS and not self.dsps(family):
             multiply = mixed(2 * bits * self.w_type.bits, family)
         else:
             multiply = product_luts(self.x_type, self.w_type, family)
-        return self.lanes * multiply + (self.lanes - 1) * self.product_bits
+        return self.lanes * multiply + self._adder_luts(family)
+
+    def _adder_luts(self, family: str) -> int:
+        """Of the sum of all products.
+
+        A DSP of 7 series adds another one's product to its own.  Elsewhere three numbers become two, bit by bit, until one adder
+        is left for two (Yosys's pass maccmap).
+        """
+        if not self.dsps(family):
+            return (self.lanes - 1) * self.product_bits
+        if not has_lut4(family):
+            return (-(-self.lanes // 2) - 1) * (self.product_bits + 3)
+        return round(max(0, self.lanes - 2) * COMPRESSOR_LUTS * self.product_bits) + (self.lanes > 1) * (self.product_bits + 2)
 
     def dsps(self, family: str) -> int:
         """Estimated DSPs of one processing element."""
         wide = self.arithmetic == "integer" and self.product_bits > LOGIC_PRODUCT_BITS and self.x_type.levels > 1
-        return self.lanes if wide and family in DSP_BITS else 0
+        return self.lanes * product_dsps(self.x_type, self.w_type, family) if wide else 0

@@ -8,19 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from intir import Graph, IntType
+from intir import Graph
 
-from ..engines.fifo import StreamFifo
 from ..engines.fork import Fork
 from ..engines.memories import Resources
-from ..engines.width import converters
 from ..layers import Layer, source_of
-from ..queues import LEAST_DEPTH
+from ..queues import link_luts
 from .candidates import Candidate
 
 Float = NDArray[np.float64]
@@ -97,12 +95,12 @@ class Space:
                 if producer is not None:
                     readers[producer] = readers.get(producer, 0) + 1
                     self.links.append(_Link(producer, number, np.array([
-                        [_link_luts(one.type_out, one.lanes_out, other.lanes_in[position], family) for other in self.found[number]]
+                        [link_luts(one.type_out, one.lanes_out, other.lanes_in[position], family) for other in self.found[number]]
                         for one in self.found[producer]], np.int64)))
         end = makers.get(source_of(graph, graph.output.value))
         if end is not None:  # a queue stands in front of the output, too
             readers[end] = readers.get(end, 0) + 1
-            self.taken[end][:, 0] += [_link_luts(one.type_out, one.lanes_out, one.lanes_out, family) for one in self.found[end]]
+            self.taken[end][:, 0] += [link_luts(one.type_out, one.lanes_out, one.lanes_out, family) for one in self.found[end]]
         for number, count in readers.items():
             if count > 1:
                 forks = [Fork(one.lanes_out, one.type_out, count) for one in self.found[number]]
@@ -206,13 +204,3 @@ class Space:
             if not changed:
                 break
         return tuple(now)
-
-
-@cache
-def _link_luts(kind: IntType, lanes_out: int, lanes_in: int, family: str) -> int:
-    """Of a queue and the converters of a stream, as `design` puts them."""
-    made = converters(lanes_out, lanes_in, kind)
-    widest = max([lanes_out, *(one.lanes_out for one in made)])
-    return sum(one.resources(family).luts for one in (StreamFifo(widest, kind, LEAST_DEPTH), *made))
-
-

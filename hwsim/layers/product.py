@@ -10,6 +10,7 @@ import numpy as np
 
 from intir import Conv2d, ConvTranspose2d, Graph, IntType, L1Conv2d, L1MatMul, MatMul, Node, Threshold
 
+from ..engines.memories import Resources
 from ..engines.mvu import ORDERS, Mvu
 from ..engines.unrolled import quick_luts, unrolled
 from ..engines.vvu import Vvu
@@ -190,11 +191,14 @@ class ProductLayer(Layer):
         return self.inputs * self.outputs * self.rounds
 
     def luts(self, entry: LayerPlan, family: str) -> int:
+        return self.resources(entry, family).luts
+
+    def resources(self, entry: LayerPlan, family: str) -> Resources:
         if self.is_unrolled(entry):
-            return quick_luts(self.weights, self.x_types[0])
+            return Resources(quick_luts(self.weights, self.x_types[0]))
         # The plain popcount ranks foldings as well as the planned tree, which takes seconds to find for each width.
-        unit = self.unit(entry, "generic", self.x_types[0])[0].resources(family).luts
-        return unit + self.taps.luts(self.lanes(entry), self.is_lined(entry), family) if self.taps is not None else unit
+        unit = self.unit(entry, "generic", self.x_types[0])[0].resources(family)
+        return unit if self.taps is None else unit + Resources(self.taps.luts(self.lanes(entry), self.is_lined(entry), family))
 
     def unit(self, entry: LayerPlan, family: str, x_type: IntType) -> tuple[Mvu, Int64 | None]:
         """The matrix-vector unit and its thresholds, in the unit of its counter."""
