@@ -6,6 +6,7 @@ import json
 import re
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -124,12 +125,37 @@ def test_the_ring_wires_every_port() -> None:
     (("--target", "zx81"), "no synthesis for the target 'zx81'; choose one of ecp5-25k,"),
     (("--target", "up5k", "--clock-mhz", "0"), "a clock of 0 MHz is wanted; give one between 0 and 2000"),
     (("--target", "up5k", "--clock-mhz", "nan"), "a clock of nan MHz is wanted; give one between 0 and 2000"),
+    (("--target", "up5k", "--seed", "9" * 20), f"the seed is {'9' * 20}; give one between 0 and 2000000000"),
+    (("--target", "up5k", "--timeout", "1e12"), "a timeout of 1e+12 seconds is wanted; give one up to 1e+06"),
     (("--target", "up5k", "--timeout", "1"), "Yosys did not finish in 1 seconds; give it longer or a smaller design"),
 ])
 def test_bad_wishes(bundle: Bundle, arguments: tuple[str, ...], message: str) -> None:
     done = invoke("synth", bundle.path, *arguments)
     assert (done.exit_code, done.stdout) == (2, "")
     assert message in done.stderr.replace("\n", "") and not (bundle.path / "synth" / "zx81.json").exists()
+
+
+def test_what_was_checked_is_synthesized(bundle: Bundle) -> None:
+    """Not what lies in the folder by then."""
+    moved = replace(bundle, path=bundle.path / "synth" / "gone")
+    with synths._staged(moved) as folder:
+        found = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    assert found == {name: data for name, data in bundle.files.items() if name.startswith(("rtl/", "mem/"))}
+
+
+@pytest.mark.parametrize("when", ["staging", "running"])
+def test_a_full_temporary_folder(bundle: Bundle, monkeypatch: pytest.MonkeyPatch, when: str) -> None:
+    def fail(*given: object) -> None:
+        raise OSError(28, "No space left on device") if when == "staging" else ToolError("Yosys failed")
+
+    if when == "staging":
+        monkeypatch.setattr(Path, "write_bytes", fail)
+    else:
+        monkeypatch.setattr(synths, "_mapped", fail)
+        monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=4096))
+    said = {"staging": "^cannot synthesize in a temporary folder: No space left on device; ", "running": "^Yosys failed; the temporary folder '.+' is full, "}
+    with pytest.raises(ToolError, match=said[when] + "name a folder with room that is writable in the environment variable TMPDIR$"):
+        synthesize_bundle(bundle, "xc7")
 
 
 def test_too_large() -> None:
