@@ -144,6 +144,15 @@ def test_a_name_no_file_can_have(copy: Path) -> None:
     refuse(f"bundle '{copy}': the file 'a\0b' is missing; build the bundle again", load, copy)
 
 
+@pytest.mark.parametrize("name", ["rtl/every_block.v", MANIFEST])
+def test_a_pipe_is_no_file_of_a_bundle(copy: Path, name: str) -> None:
+    """Reading it would wait for ever."""
+    (copy / name).unlink()
+    os.mkfifo(copy / name)
+    with pytest.raises(BundleError, match=r"'rtl/every_block.v' is missing|has no readable bundle.json"):
+        load(copy)
+
+
 @pytest.mark.parametrize("text", [None, "", "{", "[" * 100_000, "\xff"])
 def test_no_manifest_is_no_bundle(tmp_path: Path, text: str | None) -> None:
     if text is not None:
