@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from . import bundle as bundles
 from .axi import AxiPort
-from .errors import ToolError
+from .errors import BundleError, ToolError
 from .vectors import make_vectors, random_frames
 
 SIMULATORS = ("verilator", "icarus")
@@ -99,7 +99,10 @@ def verify(path: str | Path, *, frames: int | None = None, x: NDArray[np.int64] 
     if not len(frames_in):
         raise ToolError("0 frames to verify; give 1 or more")
     s_axis, m_axis = AxiPort(design.word_in, design.words_in), AxiPort(design.word_out, design.words_out)
-    weights = json.loads(bundle.files["tb/vectors.json"])["weights"]
+    try:
+        weights = json.loads(bundle.files["tb/vectors.json"])["weights"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise BundleError(f"bundle '{path}': 'tb/vectors.json' holds no vectors; build the bundle again") from None
     patterns = run_copy(bundle.path, bundle.files, make_vectors(design, s_axis, m_axis, frames_in, weights, seed + 1), simulator)
     return Verification(bundle.top, bundle.manifest["design"], simulator, len(frames_in), patterns)
 
@@ -185,7 +188,7 @@ def _log(bundle: Path, simulator: str, text: str) -> Path:
     try:
         log.write_text(text, encoding="utf-8")
     except OSError:
-        handle, name = tempfile.mkstemp(prefix=f"{bundle.name}.", suffix=f".{simulator}.log")
+        handle, name = tempfile.mkstemp(prefix=f"{bundle.name[:40]}.", suffix=f".{simulator}.log")
         os.close(handle)
         log = Path(name)
         log.write_text(text, encoding="utf-8")

@@ -83,7 +83,10 @@ def synthesize_bundle(bundle: Bundle, target: str, *, clock_mhz: float | None = 
     if not 0 < timeout_seconds <= MAX_TIMEOUT_SECONDS:
         raise ToolError(f"a timeout of {timeout_seconds:g} seconds is wanted; give one up to {MAX_TIMEOUT_SECONDS:g}")
     tools = (YOSYS.version, *([NEXTPNR[chosen.router].version] if chosen.router else []))
-    if not os.access(bundle.path / FOLDER if (bundle.path / FOLDER).exists() else bundle.path, os.W_OK):
+    results = bundle.path / FOLDER if os.path.lexists(bundle.path / FOLDER) else bundle.path
+    if not results.is_dir():
+        raise BundleError(f"'{results}' is no folder, so the result could not be written into it; remove it")
+    if not os.access(results, os.W_OK):
         raise BundleError(f"the result could not be written into '{bundle.path}'; make that folder writable")
     seconds: dict[str, float] = {}
     taken = sum(bundle.design.resources.values(), Resources())

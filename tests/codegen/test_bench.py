@@ -52,6 +52,17 @@ def test_no_path_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert os.environ.get("PATH", os.defpath).endswith(os.defpath)
 
 
+def test_objects_of_an_environment_that_has_gone(tmp_path: Path) -> None:
+    (tmp_path / "top.f").write_text("")
+    (tmp_path / "tb").mkdir()
+    (tmp_path / "tb" / "run.py").write_text(render("run.py.j2", top="top"))
+    for stem, header in (("old", "/no/such/venv/verilated.h"), ("new", __file__)):
+        (tmp_path / f"{stem}.d").write_text(f"{stem}.o: {stem}.cpp \\\n {header}\n")
+        (tmp_path / f"{stem}.o").write_text("")
+    runpy.run_path(str(tmp_path / "tb" / "run.py"))["drop_stale"](tmp_path)
+    assert sorted(path.name for path in tmp_path.glob("*.[do]")) == ["new.d", "new.o"]
+
+
 def test_an_interrupted_simulation_ends(tmp_path: Path) -> None:
     """With everything that it started: the pipe has no writer then."""
     os.mkfifo(tmp_path / "alive")

