@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -156,6 +157,19 @@ def test_a_full_temporary_folder(bundle: Bundle, monkeypatch: pytest.MonkeyPatch
     said = {"staging": "^cannot synthesize in a temporary folder: No space left on device; ", "running": "^Yosys failed; the temporary folder '.+' is full, "}
     with pytest.raises(ToolError, match=said[when] + "name a folder with room that is writable in the environment variable TMPDIR$"):
         synthesize_bundle(bundle, "xc7")
+
+
+def test_a_bundle_that_is_replaced_meanwhile(bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The result is not put into another design's bundle."""
+    copy = Path(shutil.copytree(bundle.path, tmp_path / "copy", ignore=shutil.ignore_patterns("synth")))
+
+    def replaced(*given: object, **options: object) -> Synthesis:
+        (copy / "bundle.json").write_text("{}")
+        return result()
+
+    monkeypatch.setattr(synths, "synthesize_bundle", replaced)
+    done = invoke("synth", copy, "--target", "up5k")
+    assert done.exit_code == 2 and "was replaced while it was synthesized" in done.stderr and not (copy / "synth").exists()
 
 
 def test_too_large() -> None:
