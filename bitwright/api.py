@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 
 import codegen.bundle
 import codegen.cosim
+import codegen.manifest
 import codegen.overlay
 import codegen.synth
 import codegen.synth_result
 import intir
 from codegen.bundle import Bundle
 from codegen.cosim import Verification
-from codegen.errors import ToolError
+from codegen.errors import BundleError, ToolError
 from codegen.synth_result import Synthesis
 from hwsim import plan as plans
 from hwsim.autoplan import auto_plan
@@ -224,5 +225,8 @@ def synth(path: str | Path, target: str, *, clock_mhz: float | None = None, seed
     bundle = codegen.bundle.load(path)
     result = codegen.synth.synthesize_bundle(bundle, target, clock_mhz=clock_mhz, seed=seed, tries=tries,
                                              timeout_seconds=timeout_seconds, progress=progress)
+    if codegen.manifest.read_manifest(bundle.path) != bundle.manifest:
+        raise BundleError(f"bundle '{path}' was replaced while it was synthesized; the result was of the old one and is dropped, "
+                          "synthesize again")
     codegen.synth_result.save(result, bundle.path)
     return result

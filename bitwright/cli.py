@@ -31,7 +31,17 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
-        app()
-    except BrokenPipeError:  # the reader of our output has gone
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+        try:
+            app()
+        finally:
+            if sys.stdout:
+                sys.stdout.flush()
+    except OSError as error:  # commands make sentences of theirs, so it is our output that cannot be written
+        if error.filename is not None:
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        if isinstance(error, BrokenPipeError):  # its reader has gone
+            sys.exit(1)
+        print(f"bitwright: cannot write to standard output: {error.strerror or error}; send it where there is room",
+              file=sys.stderr)
+        sys.exit(2)

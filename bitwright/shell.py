@@ -21,7 +21,7 @@ from intir.whole import write_all, write_whole
 
 # Where nobody watches, tables keep a width that scripts and logs can rely on.
 # Without emoji: a name such as a:b:c is printed as it is.
-out = Console(width=None if sys.stdout.isatty() else 110, emoji=False)
+out = Console(width=None if sys.stdout and sys.stdout.isatty() else 110, emoji=False)  # None: the caller has closed it
 err = Console(stderr=True, emoji=False)
 
 NetworkFile = Annotated[Path, typer.Argument(metavar="NET.intir", help="Lowered network, from `bitwright lower`.")]
@@ -61,8 +61,10 @@ def one_line(text: str) -> str:
 
 
 def stop_on_terminate() -> None:
-    """Let SIGTERM end a command as Ctrl-C does, so that it takes its temporary files with it."""
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    """Let SIGTERM and a terminal that goes end a command as Ctrl-C does, so that it takes its temporary files with it."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup leaves SIGHUP
+            signal.signal(number, lambda number, frame: sys.exit(128 + number))
 
 
 def toml_value(text: str) -> object:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import importlib.util
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,7 @@ from numpy.typing import NDArray
 
 from . import bundle as bundles
 from .axi import AxiPort
-from .errors import ToolError
+from .errors import BundleError, ToolError
 from .vectors import make_vectors, random_frames
 
 SIMULATORS = ("verilator", "icarus")
@@ -97,7 +99,10 @@ def verify(path: str | Path, *, frames: int | None = None, x: NDArray[np.int64] 
     if not len(frames_in):
         raise ToolError("0 frames to verify; give 1 or more")
     s_axis, m_axis = AxiPort(design.word_in, design.words_in), AxiPort(design.word_out, design.words_out)
-    weights = json.loads(bundle.files["tb/vectors.json"])["weights"]
+    try:
+        weights = json.loads(bundle.files["tb/vectors.json"])["weights"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise BundleError(f"bundle '{path}': 'tb/vectors.json' holds no vectors; build the bundle again") from None
     patterns = run_copy(bundle.path, bundle.files, make_vectors(design, s_axis, m_axis, frames_in, weights, seed + 1), simulator)
     return Verification(bundle.top, bundle.manifest["design"], simulator, len(frames_in), patterns)
 
@@ -150,27 +155,43 @@ def run_bench(path: Path, vectors: Mapping[str, Any], simulator: str, build_dir:
         command = [sys.executable, str(path.resolve() / "tb" / "run.py"), "--simulator", simulator, "--vectors",
                    str(work / "vectors.json"), "--results", str(work / "results.json"), "--build-dir",
                    str((build_dir or work / "build").resolve()), "--object-cache", str(_object_cache())]
-        done = subprocess.run(command, capture_output=True, text=True, errors="replace", cwd=work, check=False)
+        status, said = run_group(command, work)
         results = work / "results.json"
         patterns: dict[str, dict[str, Any]] = json.loads(results.read_text()) if results.exists() else {}
         wanted = len(vectors["patterns"])
         if len(patterns) != wanted:
-            where = _log((of or path).resolve(), simulator, done.stdout + done.stderr)
+            where = _log((of or path).resolve(), simulator, said)
             raise ToolError(f"the bench of '{of or path}' ran {len(patterns)} of {wanted} stall patterns under {simulator} (exit "
-                            f"code {done.returncode}); the simulator's output is in '{where}'")
+                            f"code {status}); the simulator's output is in '{where}'")
     return patterns
+
+
+def run_group(command: Sequence[str], folder: Path) -> tuple[int, str]:
+    """Run a program in a folder: its exit code and what it printed.
+
+    If this is interrupted, everything that the program started ends with it: a simulation would go on for hours.
+    """
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                          errors="replace", cwd=folder, process_group=0) as process:
+        try:
+            said, _ = process.communicate()
+        except BaseException:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            raise
+    return process.returncode, said
 
 
 def _log(bundle: Path, simulator: str, text: str) -> Path:
     """Keep what a simulator printed beside the bundle, or in a temporary file where that cannot be written."""
     log = bundle.parent / f"{bundle.name}.{simulator}.log"
     try:
-        log.write_text(text)
+        log.write_text(text, encoding="utf-8")
     except OSError:
-        handle, name = tempfile.mkstemp(prefix=f"{bundle.name}.", suffix=f".{simulator}.log")
+        handle, name = tempfile.mkstemp(prefix=f"{bundle.name[:40]}.", suffix=f".{simulator}.log")
         os.close(handle)
         log = Path(name)
-        log.write_text(text)
+        log.write_text(text, encoding="utf-8")
     return log
 
 

@@ -46,7 +46,7 @@ def seal(contents: Mapping[str, bytes], kind: str, design: str, **more: object) 
 def read_manifest(path: Path) -> dict[str, Any] | None:
     """The manifest of a folder, or None if it has none that can be read."""
     try:
-        manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+        manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8")) if (path / MANIFEST).is_file() else None
     except (OSError, ValueError, RecursionError):
         return None
     return manifest if isinstance(manifest, dict) else None
@@ -83,6 +83,8 @@ def read_files(path: Path, manifest: Mapping[str, Any], kind: str, essential: It
         if Path(name).is_absolute() or ".." in Path(name).parts:
             raise BundleError(f"'{path / MANIFEST}' lists '{name}', which lies outside the {kind}; {again}")
         try:
+            if not (path / name).is_file():  # a pipe or a device would be read for ever
+                raise OSError
             found[name] = (path / name).read_bytes()
         except (OSError, ValueError):
             raise BundleError(f"{kind} '{path}': the file '{name}' is missing{_meanwhile(path, manifest)}; {again}") from None

@@ -38,6 +38,18 @@ _DEVICES = "con prn aux nul " + " ".join(f"{port}{n}" for port in ("com", "lpt")
 #: What a top, and the files that are named after it, may not be called: a VHDL design cannot instantiate an ``entity``, a file
 #: ``aux.v`` cannot be copied to Windows.
 FOREIGN = frozenset(f"{_VHDL_WORDS} {_DEVICES}".split())
+_CELL_STEMS = """
+ALU54 AND2 AND3 AND4 AOI2 BITSLICE_ BSCAN BUF CAPTURE CARRY CCU2 CFGLUT CLKDIV CMAC CRC32 CRC64 DCIRESET DCM DDRDLL DELAYF DELAYG
+DLLDEL DNA_PORT DP16K DPR16 DQSBUF DSP48 ECLK EFUSE_ EHXPLL EMAC EXTREF FD1 FDC FDD FDP FDR FDS FIFO1 FIFO3 FRAME_ECC GSR GT1 GTH
+GTM GTP GTX GTY HARD_SYNC HBM_ HPIO_ HSADC HSDAC IBUF ICAP ICESTORM_ IDDR IDELAY IFDDR IFS1 ILKN ILVDS IN_FIFO IOBUF IODELAY IODRP
+ISERDES JTAG KEEPER KEY_CLEAR L6MUX LDC LDPE LUT MASTER_JTAG MCB MMCM MULT18 MULT_AND MUX NAND NOR2 NOR3 NOR4 OAI2 OBUF ODDR ODELAY
+OFDDR OFS1 OLVDS OR2 OR3 OR4 ORCY OSC OSERDES OSHX OUT_FIFO PCIE PCSCLK PDPW16 PFUMX PHASER_ PHY_ PLL PMCD POST_CRC PPC PULLDOWN
+PULLUP PUR RAM1 RAM2 RAM3 RAM5 RAM6 RAMB RFADC RFDAC RIU_ ROM1 ROM2 ROM3 ROM6 RXTX_ RX_BIT SB_ SGSR SPI_ACCESS SRL STARTUP SUSPEND_
+SYSMON TEMAC TRELLIS_ TSHX TX_BIT URAM USRMCLK USR_ACCESS XADC XNOR XOR
+"""
+#: What a top may not be called, either: vendors' cells, and those of our library of gates. Yosys and Vivado know them already.
+CELLS = re.compile(rf"({'|'.join(_CELL_STEMS.split())})[A-Z0-9_]*|BB|BBP[DU]|DCCA|DCSC|DCUA|DFF|DTR|FE|GND|IB|IBP[DU]|INV|OB|OBCO|"
+                   r"OBZ|OBZP[DU]|PS[78]|VCC|VCU|VHI|VLO")
 
 
 def identifier(text: str) -> str:
@@ -61,8 +73,9 @@ RESERVED = re.compile(r"verilator.*|top|std|aclk|aresetn|auto_start|control|inte
 def top_identifier(text: str) -> str:
     """The name of a design's top module.
 
-    >>> top_identifier("TFC"), top_identifier("rst")
-    ('TFC', 'net_rst')
+    >>> top_identifier("TFC"), top_identifier("rst"), top_identifier("INV")
+    ('TFC', 'net_rst', 'net_INV')
     """
     name = identifier(text)
-    return f"net_{name}"[:MAX_LENGTH] if RESERVED.fullmatch(name) or name.lower() in FOREIGN else name
+    taken = RESERVED.fullmatch(name) or CELLS.fullmatch(name) or name.lower() in FOREIGN
+    return f"net_{name}"[:MAX_LENGTH] if taken else name

@@ -36,6 +36,11 @@ from .yosys import SYNTHESIS, SynthResult, parts_of
 #: For one step, Yosys or nextpnr.
 TIMEOUT_SECONDS = 3600.0
 MAX_CLOCK_MHZ = 2000.0
+MAX_TIMEOUT_SECONDS = 1e6
+#: nextpnr counts seeds in 32 bits; there are at most 100 tries.
+MAX_SEED = 2_000_000_000
+#: A temporary folder with less room than this is full.
+_FULL_BYTES = 1 << 16
 _PASS = re.compile(r"^(?:\d+\.)+ (?:Executing |Finished )?(.*)")
 
 
@@ -73,8 +78,15 @@ def synthesize_bundle(bundle: Bundle, target: str, *, clock_mhz: float | None = 
         raise ToolError(f"a clock of {wanted:g} MHz is wanted; give one between 0 and {MAX_CLOCK_MHZ:g}")
     if tries < 1:
         raise ToolError(f"{tries} placements to try; give 1 or more")
+    if not 0 <= seed <= MAX_SEED:
+        raise ToolError(f"the seed is {seed}; give one between 0 and {MAX_SEED}")
+    if not 0 < timeout_seconds <= MAX_TIMEOUT_SECONDS:
+        raise ToolError(f"a timeout of {timeout_seconds:g} seconds is wanted; give one up to {MAX_TIMEOUT_SECONDS:g}")
     tools = (YOSYS.version, *([NEXTPNR[chosen.router].version] if chosen.router else []))
-    if not os.access(bundle.path / FOLDER if (bundle.path / FOLDER).exists() else bundle.path, os.W_OK):
+    results = bundle.path / FOLDER if os.path.lexists(bundle.path / FOLDER) else bundle.path
+    if not results.is_dir():
+        raise BundleError(f"'{results}' is no folder, so the result could not be written into it; remove it")
+    if not os.access(results, os.W_OK):
         raise BundleError(f"the result could not be written into '{bundle.path}'; make that folder writable")
     seconds: dict[str, float] = {}
     taken = sum(bundle.design.resources.values(), Resources())
@@ -137,12 +149,24 @@ def sources(bundle: Bundle) -> list[str]:
 
 @contextmanager
 def _staged(bundle: Bundle) -> Iterator[Path]:
-    """A temporary folder with the Verilog and the memories."""
-    with tempfile.TemporaryDirectory(prefix="synth_") as name:
-        for kind in ("rtl", "mem"):
-            if (bundle.path / kind).is_dir():
-                shutil.copytree(bundle.path / kind, Path(name) / kind)
-        yield Path(name)
+    """A temporary folder with the Verilog and the memories: what was checked, also if the bundle is replaced meanwhile."""
+    room = "name a folder with room that is writable in the environment variable TMPDIR"
+    try:
+        with tempfile.TemporaryDirectory(prefix="synth_") as name:
+            for file, data in bundle.files.items():
+                if file.startswith(("rtl/", "mem/")):
+                    (Path(name) / file).parent.mkdir(parents=True, exist_ok=True)
+                    (Path(name) / file).write_bytes(data)
+            try:
+                yield Path(name)
+            except ToolError as error:
+                if shutil.disk_usage(name).free < _FULL_BYTES:
+                    raise ToolError(f"{error}; the temporary folder '{Path(name).parent}' is full, {room}") from None
+                raise
+    except BrokenPipeError:  # whom the caller told of progress
+        raise
+    except OSError as error:
+        raise ToolError(f"cannot synthesize in a temporary folder: {error.strerror or error}; {room}") from None
 
 
 @contextmanager

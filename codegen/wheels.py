@@ -101,8 +101,10 @@ def run_wheel(tool: Wheel, arguments: Sequence[str], folder: Path, timeout_secon
     """
     program = f"import sys, {tool.module} as tool; sys.exit(tool.{tool.function}(sys.argv[1:]))"
     lines: list[str] = []
-    with subprocess.Popen([sys.executable, "-c", program, *arguments], cwd=folder, stdout=subprocess.PIPE,
-                          stderr=subprocess.STDOUT, text=True, errors="replace") as process:
+    # Its temporary files go with the folder, also when it is killed.
+    with subprocess.Popen([sys.executable, "-c", program, *arguments], cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, text=True, errors="replace",
+                          env=os.environ | {"TMPDIR": str(folder)}) as process:
         late = threading.Event()
 
         def stop() -> None:
@@ -127,5 +129,8 @@ def run_wheel(tool: Wheel, arguments: Sequence[str], folder: Path, timeout_secon
         raise ToolError(f"{tool.name} did not finish in {timeout_seconds:g} seconds; give it longer or a smaller design")
     if process.returncode and any(f"No module named '{tool.module}'" in line for line in lines):
         raise tool.missing()
+    if process.returncode and any("cache_filename" in line for line in lines):  # of the package's own traceback
+        raise ToolError(f"{tool.name} cannot keep its compiled form ({lines[-1].strip()}); name a folder that is writable in the "
+                        "environment variable YOWASP_CACHE_DIR")
     unit = 1 if sys.platform == "darwin" else 1024
     return Run(process.returncode, tuple(lines), usage.ru_maxrss * unit)

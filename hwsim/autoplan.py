@@ -13,7 +13,7 @@ from .devices import DEVICES
 from .engines.memories import Resources
 from .fit import fits
 from .layers import Layer, collect, source_of
-from .plan import FAMILIES, MAX_CLOCK_MHZ, LayerPlan, Plan, PlanError, check_device, fingerprint
+from .plan import FAMILIES, MAX_CLOCK_MHZ, MIN_CLOCK_MHZ, LayerPlan, Plan, PlanError, check_device, fingerprint
 from .queues import link_luts
 from .sparseplan import sparse_entries
 
@@ -51,8 +51,8 @@ def auto_plan(graph: Graph, *, fps: float | None = None, clock_mhz: float = 100.
         If the rate is beyond one frame per cycle of full unrolling, `folding` has another number of layers, or there is no such
         clock or family.
     """
-    if not 0 < clock_mhz <= MAX_CLOCK_MHZ:
-        raise PlanError(f"a clock of {clock_mhz:g} MHz; give one between 0 and {MAX_CLOCK_MHZ}")
+    if not MIN_CLOCK_MHZ <= clock_mhz <= MAX_CLOCK_MHZ:
+        raise PlanError(f"a clock of {clock_mhz:g} MHz; give one between {MIN_CLOCK_MHZ} and {MAX_CLOCK_MHZ}")
     if device is not None:
         family = family or (DEVICES[device].family if device in DEVICES else "")
         check_device(device, family, "the plan")

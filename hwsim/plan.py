@@ -23,7 +23,7 @@ from .engines.products import MULTIPLIERS
 
 VERSION = 1
 FAMILIES = ("xilinx", "ecp5", "generic")
-MAX_CLOCK_MHZ = 10_000
+MIN_CLOCK_MHZ, MAX_CLOCK_MHZ = 0.001, 10_000
 #: What a design is controlled by: registers behind AXI4-Lite, or nothing but its reset.
 CONTROLS = ("axi-lite", "none")
 
@@ -197,8 +197,8 @@ def loads(text: str, where: str = "plan") -> Plan:
         has = "no version" if version is None else f"version {version!r}"
         raise PlanError(f"{where} has {has}; this bitwright reads version {VERSION}")
     clock = data.get("clock_mhz", 100.0)
-    if isinstance(clock, bool) or not isinstance(clock, (int, float)) or not 0 < clock <= MAX_CLOCK_MHZ:
-        raise PlanError(f"{where}: clock_mhz is {clock!r}; give a clock in MHz between 0 and {MAX_CLOCK_MHZ}")
+    if isinstance(clock, bool) or not isinstance(clock, (int, float)) or not MIN_CLOCK_MHZ <= clock <= MAX_CLOCK_MHZ:
+        raise PlanError(f"{where}: clock_mhz is {clock!r}; give a clock in MHz between {MIN_CLOCK_MHZ} and {MAX_CLOCK_MHZ}")
     family = data.get("family", "xilinx")
     if family not in FAMILIES:
         raise PlanError(f"{where}: family is {family!r}; choose one of {', '.join(FAMILIES)}")

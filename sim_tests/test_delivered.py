@@ -92,14 +92,17 @@ def test_what_the_bench_lacks_is_said_in_a_sentence(bundle: Bundle, python: Path
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", bare], check=True)
     done = make(bundle.path, f"PYTHON={bare / 'bin' / 'python'}")
     assert f"run.py: {bare / 'bin' / 'python'} has no cocotb; install it (`pip install cocotb`), or name another Python: make PYTHON=..." in done.stderr
+    (tmp_path / "a venv").symlink_to(python.parent.parent)
+    there = tmp_path / "a venv" / "bin" / "python"
+    assert f"run.py: make cannot read the path '{there}' of this Python environment; use" in make(bundle.path, f"PYTHON='{there}'").stderr
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "make").symlink_to(str(shutil.which("make")))
     (tmp_path / "bin" / "sh").symlink_to("/bin/sh")
     for simulator, tool in (("icarus", "iverilog"), ("verilator", "c++")):
         done = make(bundle.path, f"PYTHON={python}", f"SIM={simulator}", PATH=str(tmp_path / "bin"))
         assert f"run.py: '{tool}' is not on PATH; install it, or use the other simulator: make SIM=" in done.stderr
-    (tmp_path / "a b").mkdir()
-    done = make(bundle.path, f"PYTHON={python}", f"BUILD={tmp_path / 'a b'}", TMPDIR=str(tmp_path / "a b"))
+    (tmp_path / 'a "b').mkdir()
+    done = make(bundle.path, f"PYTHON={python}", "BUILD=" + str(tmp_path / 'a "b'), TMPDIR=str(tmp_path / 'a "b'))
     assert "run.py: cannot build the simulation: make cannot read the path '" in done.stderr
     assert "Traceback" not in done.stderr
 

@@ -16,7 +16,7 @@ from intir import Graph
 
 from ..devices import DEVICES
 from ..energy import EnergyTable
-from ..plan import MAX_CLOCK_MHZ, PlanError, check_device
+from ..plan import MAX_CLOCK_MHZ, MIN_CLOCK_MHZ, PlanError, check_device
 from .choice import Choice
 from .pareto import pareto
 from .proposals import Path, Point, Proposals, SearchError, evenly, listed
@@ -119,8 +119,8 @@ def _check(device: str, objective: str, clock_mhz: float, wanted: Wanted) -> Non
     check_device(device, DEVICES[device].family if device in DEVICES else "", "the search")
     if objective not in OBJECTIVES:
         raise PlanError(f"the objective is '{objective}'; choose one of {', '.join(OBJECTIVES)}")
-    if not 0 < clock_mhz <= MAX_CLOCK_MHZ:
-        raise PlanError(f"a clock of {clock_mhz:g} MHz; give one between 0 and {MAX_CLOCK_MHZ}")
+    if not MIN_CLOCK_MHZ <= clock_mhz <= MAX_CLOCK_MHZ:
+        raise PlanError(f"a clock of {clock_mhz:g} MHz; give one between {MIN_CLOCK_MHZ} and {MAX_CLOCK_MHZ}")
     for name, value in (("frames per second", wanted.fps), ("us of latency", wanted.latency_us), ("uJ a frame", wanted.energy_uj)):
         if value is not None and not 0 < value < math.inf:
             raise PlanError(f"{value:g} {name} wanted; give a positive number")

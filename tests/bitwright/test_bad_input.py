@@ -152,7 +152,7 @@ def test_plans(files: Files, bad: Path, name: str, pattern: str, command: str) -
     (["--folding", "0,1/1,1"], "--folding is '0,1/1,1'; give PE,SIMD .*"), (["--folding", "1,1,1/1,1"], "--folding is .*"),
     (["--fps", "0"], "0.0 frames per second wanted; give a positive rate"), (["--fps", "nan"], "nan frames per second wanted; .*"),
     (["--fps", "1e12"], r"1e\+12 frames per second at 100 MHz leave 0 cycles per frame, but the network takes at least 1; .*"),
-    (["--clock-mhz", "0"], "a clock of 0 MHz; give one between 0 and 10000"), (["--family", "ice40"], "the FPGA family is 'ice40'; choose one of .*")])
+    (["--clock-mhz", "0"], "a clock of 0 MHz; give one between 0.001 and 10000"), (["--family", "ice40"], "the FPGA family is 'ice40'; choose one of .*")])
 def test_plans_that_cannot_be_made(files: Files, bad: Path, options: list[str], pattern: str) -> None:
     refused(pattern, "plan", files.intir, "-o", bad / "p.toml", *options, folder=bad)
 

@@ -128,7 +128,7 @@ main()
 """
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_an_interrupted_command(files: Files, tmp_path: Path, number: signal.Signals, code: int) -> None:
     process = subprocess.Popen([sys.executable, "-c", SLOW, "build", files.intir, "-o", "b"], cwd=tmp_path, text=True, stdout=subprocess.PIPE,
                                stderr=subprocess.PIPE, env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)})
@@ -139,6 +139,16 @@ def test_an_interrupted_command(files: Files, tmp_path: Path, number: signal.Sig
     assert process.returncode == code
     assert "Traceback" not in said
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(("where", "code", "said"), [
+    (">&-", 0, ""), ("> /dev/full", 2, "bitwright: cannot write to standard output: No space left on device; send it where there is room\n")])
+@pytest.mark.parametrize("option", ["", "--toml"])
+def test_standard_output_that_cannot_be_written(where: str, code: int, said: str, option: str) -> None:
+    """A closed one is nobody's; a full disk is said in a sentence, also when it shows at the very end only."""
+    done = subprocess.run(f"{sys.executable} -m bitwright machines eie_64 {option} {where}", shell=True, stderr=subprocess.PIPE, text=True, check=False,
+                          env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)})
+    assert (done.returncode, done.stderr) == (code, said)
 
 
 def test_a_terminal_that_knows_no_letters(files: Files, tmp_path: Path) -> None:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import runpy
+import signal
+import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from codegen.bundle import Bundle
-from codegen.cosim import FAULTS
+from codegen.cosim import FAULTS, run_group
 from codegen.templates import render
 
 #: Two frames of two output beats, three input beats each; 8 bits out.
@@ -35,6 +40,49 @@ def judge(tmp_path_factory: pytest.TempPathFactory) -> Judge:
         bench = runpy.run_path(str(folder / "bench.py"))
     assert bench["FAULTS"] == FAULTS
     return lambda text: bench["compare"](bench["Trace"](text), CASE)
+
+
+def test_no_path_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "tb").mkdir()
+    (tmp_path / "top.f").write_text("")
+    (tmp_path / "tb" / "run.py").write_text(render("run.py.j2", top="top"))
+    monkeypatch.delenv("PATH")
+    monkeypatch.setenv("VERILATOR_ROOT", "")
+    runpy.run_path(str(tmp_path / "tb" / "run.py"))["put_verilator_on_path"]()
+    assert os.environ.get("PATH", os.defpath).endswith(os.defpath)
+
+
+def test_objects_of_an_environment_that_has_gone(tmp_path: Path) -> None:
+    (tmp_path / "top.f").write_text("")
+    (tmp_path / "tb").mkdir()
+    (tmp_path / "tb" / "run.py").write_text(render("run.py.j2", top="top"))
+    for stem, header in (("old", "/no/such/venv/verilated.h"), ("new", __file__)):
+        (tmp_path / f"{stem}.d").write_text(f"{stem}.o: {stem}.cpp \\\n {header}\n")
+        (tmp_path / f"{stem}.o").write_text("")
+    runpy.run_path(str(tmp_path / "tb" / "run.py"))["drop_stale"](tmp_path)
+    assert sorted(path.name for path in tmp_path.glob("*.[do]")) == ["new.d", "new.o"]
+
+
+def test_an_interrupted_simulation_ends(tmp_path: Path) -> None:
+    """With everything that it started: the pipe has no writer then."""
+    os.mkfifo(tmp_path / "alive")
+    reader = os.open(tmp_path / "alive", os.O_RDONLY | os.O_NONBLOCK)
+    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    signal.setitimer(signal.ITIMER_REAL, 0.5)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run_group(["sh", "-c", "exec 9> alive; sleep 60 & echo started; echo started >&9; wait"], tmp_path)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert os.read(reader, 100) == b"started\n"
+    for _ in range(100):
+        with contextlib.suppress(BlockingIOError):
+            assert os.read(reader, 100) == b""
+            break
+        time.sleep(0.05)
+    else:
+        pytest.fail("what the program started goes on")
+    os.close(reader)
 
 
 def test_what_is_right(judge: Judge) -> None:

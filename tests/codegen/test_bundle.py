@@ -15,6 +15,7 @@ import pytest
 
 import codegen.bundle
 from codegen.bundle import MANIFEST, Bundle, build, load
+from codegen.cosim import verify
 from codegen.errors import BundleError, CodegenError
 from hwsim.plan import Plan
 from intir import Graph
@@ -142,6 +143,23 @@ def test_a_manifest_of_another_kind_is_refused(copy: Path, change: object) -> No
 def test_a_name_no_file_can_have(copy: Path) -> None:
     edit(copy, lambda manifest: manifest["files"].update({"a\0b": "0" * 64}))
     refuse(f"bundle '{copy}': the file 'a\0b' is missing; build the bundle again", load, copy)
+
+
+@pytest.mark.parametrize("name", ["rtl/every_block.v", MANIFEST])
+def test_a_pipe_is_no_file_of_a_bundle(copy: Path, name: str) -> None:
+    """Reading it would wait for ever."""
+    (copy / name).unlink()
+    os.mkfifo(copy / name)
+    with pytest.raises(BundleError, match=r"'rtl/every_block.v' is missing|has no readable bundle.json"):
+        load(copy)
+
+
+@pytest.mark.parametrize("text", ['{"design": "%s"}', '["design %s"', '"design %s"'])
+def test_vectors_without_vectors_under_a_fitting_manifest(copy: Path, bundle: Bundle, text: str) -> None:
+    data = (text % bundle.manifest["design"]).encode()
+    (copy / "tb" / "vectors.json").write_bytes(data)
+    edit(copy, lambda manifest: manifest["files"].update({"tb/vectors.json": hashlib.sha256(data).hexdigest()}))
+    refuse(f"bundle '{copy}': 'tb/vectors.json' holds no vectors; build the bundle again", verify, copy)
 
 
 @pytest.mark.parametrize("text", [None, "", "{", "[" * 100_000, "\xff"])

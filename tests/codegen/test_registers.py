@@ -14,9 +14,11 @@ from types import ModuleType
 
 import pytest
 
+from codegen.axi import AxiPort
 from codegen.bundle import Bundle, build
-from codegen.control import rdl_name
+from codegen.control import files, make_control, rdl_name
 from codegen.registers import ACCESS, ADDRESS_BITS, ID, Facts, LoadedMemory, Register, register_map
+from hwsim.engines.base import Word
 from intir import signed, unsigned
 from tests.networks import folded, mlp
 
@@ -120,6 +122,15 @@ def test_the_c_header_says_the_same(bundle: Bundle, registers: tuple[Register, .
         for field in one.fields:
             wanted |= {f"{stem}_{field.name}_MASK".upper(): field.mask, f"{stem}_{field.name}_SHIFT".upper(): field.at}
     assert dict(zip(names, map(int, done.stdout.split()), strict=True)) == wanted
+
+
+@pytest.mark.parametrize("top", ["memory", "get", "read32", "MEMORY", "double"])
+def test_the_c_driver_compiles_whatever_the_top_is_called(top: str, tmp_path: Path) -> None:
+    port = AxiPort(Word(1, unsigned(8)), 1)
+    for name, text in files(make_control(top, "0123456789abcdef", port, port, FACTS.memories), "Generated.").items():
+        (tmp_path / Path(name).name).write_text(text)
+    for language in ("-xc -std=c99", "-xc++"):
+        subprocess.run(["cc", *language.split(), "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-fsyntax-only", tmp_path / f"{top}_driver.c"], check=True)
 
 
 def test_the_python_driver_says_the_same(driver: ModuleType, registers: tuple[Register, ...], bundle: Bundle) -> None:

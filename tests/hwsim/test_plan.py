@@ -26,7 +26,7 @@ NAMES = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 
 
 @given(st.builds(Plan, NAMES, NAMES, st.dictionaries(NAMES, LAYERS, max_size=4), st.sampled_from(FAMILIES),
-                 st.floats(0, 10_000, exclude_min=True), st.lists(st.integers(2, 2**20), max_size=3).map(tuple)))
+                 st.floats(0.001, 10_000), st.lists(st.integers(2, 2**20), max_size=3).map(tuple)))
 def test_text_round_trip(plan: Plan) -> None:
     again = loads(dumps(plan))
     assert again == plan
@@ -67,11 +67,12 @@ MISTAKES = [
     ("simd = 3", "smid = 3", "p, layer 'fc0': unknown key 'smid'; known are code_bits, engine, entries, fifo_depth, index_bits, multiplier, order, pe, queue_depth, read_entries, reloadable, simd, through, weight_memory, weights, window_memory"),
     ('family = "ecp5"', 'family = "ice40"', "p: family is 'ice40'; choose one of xilinx, ecp5, generic"),
     ('family = "ecp5"', "family = 5", "p: family is 5; choose one of xilinx, ecp5, generic"),
-    ("clock_mhz = 250.0", "clock_mhz = 0", "p: clock_mhz is 0; give a clock in MHz between 0 and 10000"),
-    ("clock_mhz = 250.0", "clock_mhz = nan", "p: clock_mhz is nan; give a clock in MHz between 0 and 10000"),
-    ("clock_mhz = 250.0", "clock_mhz = inf", "p: clock_mhz is inf; give a clock in MHz between 0 and 10000"),
-    ("clock_mhz = 250.0", "clock_mhz = true", "p: clock_mhz is True; give a clock in MHz between 0 and 10000"),
-    ("clock_mhz = 250.0", 'clock_mhz = "fast"', "p: clock_mhz is 'fast'; give a clock in MHz between 0 and 10000"),
+    ("clock_mhz = 250.0", "clock_mhz = 0", "p: clock_mhz is 0; give a clock in MHz between 0.001 and 10000"),
+    ("clock_mhz = 250.0", "clock_mhz = nan", "p: clock_mhz is nan; give a clock in MHz between 0.001 and 10000"),
+    ("clock_mhz = 250.0", "clock_mhz = 1e-310", "p: clock_mhz is 1e-310; give a clock in MHz between 0.001 and 10000"),
+    ("clock_mhz = 250.0", "clock_mhz = inf", "p: clock_mhz is inf; give a clock in MHz between 0.001 and 10000"),
+    ("clock_mhz = 250.0", "clock_mhz = true", "p: clock_mhz is True; give a clock in MHz between 0.001 and 10000"),
+    ("clock_mhz = 250.0", 'clock_mhz = "fast"', "p: clock_mhz is 'fast'; give a clock in MHz between 0.001 and 10000"),
     ('network = "net"', "network = 7", "p: network is 7; give it as text in quotes"),
     ('structure = "0123456789abcdef"\n', "", "p: structure is missing; give it as text in quotes"),
     ('engine = "mvu"\n', "", "p, layer 'fc0': engine is missing; give it as text in quotes"),
