@@ -16,24 +16,39 @@ from hwsim.dataflow import simulate
 from hwsim.engines.gemm import Gemm
 from hwsim.engines.gemm_commands import encoded, tile
 from hwsim.engines.gemm_cycles import simulate as simulate_array
-from intir import BIPOLAR, run, signed, unsigned
+from intir import BIPOLAR, Graph, MatMul, Requant, run, signed, unsigned
 from tests.codegen.gemm_cases import products
 from tests.codegen.harness import packed
 from tests.networks import draw, make_design, sparse_mlp
 
 from .case import Bits, Case, Moves, module_name
 from .models import legal
+from .stimulus import Int64, beside, walks
 
 CASES: dict[str, Callable[[], Case]] = {}
+
+
+def inputs(graph: Graph) -> Int64:
+    """Sparse and dense frames, no activation and all, and those whose inner sums lie beside the halves that are rounded."""
+    rng = np.random.default_rng(1)
+    product, *rest = (node.op for node in graph.nodes)
+    assert isinstance(product, MatMul)
+    pool = draw(unsigned(4), (4000, len(product.weights)), rng)
+    pool *= rng.random(pool.shape) < rng.random((len(pool), 1))
+    x = pool[:6].copy()
+    x[1], x[-1] = 0, 15
+    if not rest:
+        return np.concatenate([x, walks(unsigned(4), product.weights, 1)])
+    assert isinstance(rest[0], Requant)
+    halves = (2 * np.arange(rest[0].out.levels) + 1) << (rest[0].shift[:, None] - 1)
+    return np.concatenate([x, pool[beside(pool @ product.weights, halves)]])
 
 
 def eie(title: str, sizes: tuple[int, ...], post: str, pes: int, lanes: int, **options: Any) -> None:
     """A sparse engine for a small pruned network, alone in its design."""
     def make() -> Case:
         graph = sparse_mlp(sizes, density=0.4, codes=6, post=post, name="unit")
-        rng = np.random.default_rng(1)
-        x = draw(unsigned(4), (6, sizes[0]), rng) * (rng.random((6, sizes[0])) < 0.5)
-        x[1], x[-1] = 0, 15
+        x = inputs(graph)
         plan = auto_plan(graph, sparse=pes)
         entries = {name: replace(entry, simd=lanes, code_bits=3, **options) if entry.engine == "eie" else entry for name, entry in plan.layers.items()}
         design = make_design(graph, replace(plan, layers=entries)).with_frames(x)
