@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import tomllib
-from functools import partial
 from pathlib import Path
 
 import onnx
@@ -124,6 +123,7 @@ def write(path, data):
     return fast(path, data)
 Path.write_bytes = write
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that runs this in the background ignores it
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # and nohup this
 from bitwright.cli import main
 main()
 """
@@ -132,8 +132,7 @@ main()
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_an_interrupted_command(files: Files, tmp_path: Path, number: signal.Signals, code: int) -> None:
     process = subprocess.Popen([sys.executable, "-c", SLOW, "build", files.intir, "-o", "b"], cwd=tmp_path, text=True, stdout=subprocess.PIPE,
-                               stderr=subprocess.PIPE, env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
-                               preexec_fn=partial(signal.signal, signal.SIGHUP, signal.SIG_DFL))  # the tests may run under nohup
+                               stderr=subprocess.PIPE, env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)})
     while "writing" not in process.stdout.readline():
         assert process.poll() is None
     process.send_signal(number)
