@@ -240,6 +240,7 @@ def write(path, data):
     return slow(path, data)
 Path.write_bytes = write
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that runs this in the background ignores it
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # and nohup this
 from bitwright.shell import stop_on_terminate
 stop_on_terminate()
 folder.write_folder(Path(sys.argv[1]), {"bundle.json": b"{}"} | {f"f{n}": b"x" for n in range(50)}, overwrite=True)
