@@ -331,9 +331,7 @@ async def sixty_four_bits_of_one_moment(dut):
     tb = await begin(dut)
     await tb.write(OFFSET["control"], 1)
     await FallingEdge(dut.aclk)
-    dut.preset.value = 1  # cycles are 16 below 2 ** 32
-    await FallingEdge(dut.aclk)
-    dut.preset.value = 0
+    await tb.preset(0xFFFFFFF0, "cycles")
     low = await tb.read(OFFSET["cycles_low"])
     assert low >= 0xFFFFFFF0
     await ClockCycles(dut.aclk, 40)
