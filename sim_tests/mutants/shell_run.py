@@ -1,15 +1,15 @@
-"""Runs of a cocotb simulation that is built: the bench of the control shell, up to its first failure."""
+"""Runs of a cocotb simulation that is built: the bench of the control shell, up to its first failure, for one mutant after another."""
 
 from __future__ import annotations
 
 import importlib.util
 import json
 import os
-import signal
+import re
 import subprocess
 import sys
-import time
 import xml.etree.ElementTree
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,9 @@ from codegen.errors import ToolError
 
 #: A run may take so many times as long as the one without a change, and so many seconds more: a change can make logic that oscillates,
 #: or leave a thread of a driver behind.
-PATIENCE, GRACE_SECONDS = 15, 60
+PATIENCE, GRACE_SECONDS = 10, 20
 CLOCK_NS = 10
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True)
@@ -41,50 +42,52 @@ class Played:
     cycles: int
 
 
-class Player:
-    """A simulation that `sim_tests.shell_simulation.simulate` has built in a folder."""
+def play(folder: Path, top: str, mutants: Sequence[int]) -> Iterator[tuple[int, Played]]:
+    """Run the bench on each mutant; 0 is none, and comes first.
 
-    def __init__(self, folder: Path, top: str) -> None:
-        self.folder, self.program = folder, folder / "build" / f"{top}_harness"
-        self._seconds = 0.0  # of the first run
+    Parameters
+    ----------
+    folder : Path
+        In which `sim_tests.shell_simulation.simulate` has built the simulation.
+    """
+    places, program = folder / "mutants", folder / "build" / f"{top}_harness"
+    places.mkdir(exist_ok=True)
+    told = {"mutants": list(mutants), "folder": str(places), "patience": PATIENCE, "grace_seconds": GRACE_SECONDS}
+    environment = _environment() | {
+        "PYTHONPATH": os.pathsep.join([str(folder / "bundle" / "tb"), str(ROOT), *filter(None, sys.path)]), "MUTANTS": json.dumps(told),
+        "COCOTB_TEST_MODULES": "sim_tests.mutants.each_mutant,bench", "COCOTB_TOPLEVEL": program.name,
+        "COCOTB_RESULTS_FILE": str(places / "none.xml"), "BENCH_RESULTS": str(places / "none.json"), "BENCH_VECTORS": str(folder / "case.json")}
+    said, ran = [], 0
+    with subprocess.Popen([str(program), f"+bench={folder / 'build'}"], cwd=folder / "bundle", env=environment, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, text=True, errors="replace") as process:
+        assert process.stdout
+        for line in process.stdout:
+            if match := re.fullmatch(r"mutant (\d+) (\S+)\n", line):
+                ran += 1
+                yield int(match[1]), _played(places / match[1], match[2])
+            else:
+                said.append(line)
+    if ran != len(mutants):
+        raise ToolError(f"the bench of {ran} mutants, not {len(mutants)}, has run: {''.join(said)[-2000:]}")
 
-    def play(self, mutant: int) -> Played:
-        """Run the bench on a mutant; 0 is none, and comes first."""
-        results, seen = self.folder / "mutant.xml", self.folder / "mutant.json"
-        for one in (results, seen):
-            one.unlink(missing_ok=True)
-        started = time.monotonic()
-        try:
-            said = self._run([str(self.program), f"+mutant={mutant}", f"+bench={self.folder / 'build'}"], _environment() | {
-                "PYTHONPATH": os.pathsep.join([str(self.folder / "bundle" / "tb"), *sys.path[1:]]), "COCOTB_TEST_MODULES": "bench",
-                "COCOTB_TOPLEVEL": self.program.name, "COCOTB_RESULTS_FILE": str(results), "BENCH_RESULTS": str(seen),
-                "BENCH_VECTORS": str(self.folder / "case.json")}, self._seconds * PATIENCE + GRACE_SECONDS if self._seconds else None)
-        except subprocess.TimeoutExpired:
-            return Played("does not end: more time than any test needs", {}, 0)
-        self._seconds = self._seconds or time.monotonic() - started
-        if not results.exists():
-            settles = "does not settle" if "did not converge" in said else (said.strip().splitlines() or ["nothing"])[-1]
-            return Played(f"does not end: {settles}", {}, 0)
-        cases, nanoseconds = list(xml.etree.ElementTree.parse(results).iter("testcase")), 0.0
-        for case in cases:
-            for child in case:
-                if child.tag in ("failure", "error"):
-                    why = "hangs" if "the bench hangs" in said else (child.get("message") or child.get("error_msg") or child.tag).splitlines()[0]
-                    return Played(f"{str(case.get('name')).partition('/')[0]}: {why}", {}, 0)
-            nanoseconds += sum(float(one.get("value", 0)) for one in case.iter("property") if one.get("name") == "sim_time_duration")
-        if not cases:
-            return Played("no test ran: 0 tests", {}, 0)
-        return Played("", json.loads(seen.read_text()), round(nanoseconds / CLOCK_NS))
 
-    def _run(self, command: list[str], environment: dict[str, str], seconds: float | None) -> str:
-        process = subprocess.Popen(command, cwd=self.folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                                   errors="replace", start_new_session=True)
-        try:
-            return process.communicate(timeout=seconds)[0]
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
-            raise
+def _played(place: Path, ended: str) -> Played:
+    log = place.with_suffix(".log").read_text(errors="replace")
+    if ended == "late":
+        return Played("does not end: it takes more time than any test needs", {}, 0)
+    if not place.with_suffix(".xml").exists():
+        return Played("does not end: " + ("it does not settle" if "did not converge" in log else f"status {ended}"), {}, 0)
+    nanoseconds = 0.0
+    cases = list(xml.etree.ElementTree.parse(place.with_suffix(".xml")).iter("testcase"))
+    for case in cases:
+        for child in case:
+            if child.tag in ("failure", "error"):
+                why = "it hangs" if "the bench hangs" in log else (child.get("message") or child.get("error_msg") or child.tag).splitlines()[0]
+                return Played(f"{str(case.get('name')).partition('/')[0]}: {why}", {}, 0)
+        nanoseconds += sum(float(one.get("value", 0)) for one in case.iter("property") if one.get("name") == "sim_time_duration")
+    if len(cases) < 2:
+        return Played(f"no test ran: {log[-300:]}", {}, 0)
+    return Played("", json.loads(place.with_suffix(".json").read_text()), round(nanoseconds / CLOCK_NS))
 
 
 def _environment() -> dict[str, str]:
