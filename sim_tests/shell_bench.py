@@ -338,3 +338,57 @@ async def sixty_four_bits_of_one_moment(dut):
     assert await tb.read(OFFSET["cycles_high"]) == 0
     assert await tb.read(OFFSET["cycles_low"]) < 100
     assert await tb.read(OFFSET["cycles_high"]) == 1
+
+
+@cocotb.test()
+async def counters_of_any_size(dut):
+    """Every bit of every counter is read as it is, and counts on from anything; what goes in and out is compared in all bits."""
+    tb = await begin(dut)
+    chance = random.Random(3)
+    for bit in range(32):  # nothing else moves, so each is what was set
+        value = chance.getrandbits(64)
+        await tb.preset(value, *CASE["presets"])
+        assert await tb.read(OFFSET["control"]) == 0
+        low = [await tb.read(OFFSET[name]) for name in ("cycles_low", "frames_in", "frames_out", "input_stalls", "output_stalls", "input_errors")]
+        assert low == [value & 0xFFFFFFFF] * 6
+        assert await tb.read(OFFSET["cycles_high"]) == value >> 32
+        await tb.preset(value ^ 1 << bit, "frames_in")
+        assert await tb.read(OFFSET["control"]) == 0x100
+    await tb.preset(0, *CASE["presets"])
+    await tb.write(OFFSET["control"], 1)
+    tb.sink.pause = True
+    await tb.send([0])
+    while not int(tb.port("m_axis_tvalid").value):
+        await FallingEdge(dut.aclk)
+    for bits in range(0, 64, 3):  # now they count in every cycle, with a carry into any bit
+        value = chance.getrandbits(64) & ~((1 << bits) - 1)
+        await tb.preset(value - 1 & 0xFFFFFFFFFFFFFFFF, "cycles", "input_stalls", "output_stalls")
+        await ClockCycles(dut.aclk, chance.randrange(1, 4))
+        low = await tb.read(OFFSET["cycles_low"])
+        cycles = await tb.read(OFFSET["cycles_high"]) << 32 | low
+        assert 0 <= (cycles - value) % (1 << 64) < 20
+        for name in ("input_stalls", "output_stalls"):
+            assert 0 <= (await tb.read(OFFSET[name]) - cycles) % (1 << 32) < 40, name
+    tb.sink.pause = False
+    await tb.receive([0])
+    for bits in range(32):
+        value = chance.getrandbits(32) & ~((1 << bits) - 1)
+        await tb.preset(value - 1 & 0xFFFFFFFF, "frames_in", "frames_out", "input_errors")
+        await tb.send([bits], cut=[1])
+        await tb.receive([bits])
+        assert [await tb.read(OFFSET[name]) for name in ("frames_in", "frames_out", "input_errors")] == [value] * 3
+
+
+@cocotb.test()
+async def so_many_frames_and_no_more(dut):
+    """The number of frames that ends a run is compared in all bits."""
+    tb = await begin(dut)
+    chance = random.Random(4)
+    for wanted in (*(1 << bit for bit in range(32)), *(chance.getrandbits(32) for _ in range(8))):
+        await tb.write(OFFSET["frames_wanted"], wanted)
+        await tb.write(OFFSET["control"], 1)
+        await tb.preset(wanted - 1, "frames_in", "frames_out")
+        await tb.send([0])
+        await tb.receive([0])
+        assert await tb.read(OFFSET["control"]) == 0, f"0x{wanted:x}"
+        assert await tb.read(OFFSET["frames_out"]) == wanted

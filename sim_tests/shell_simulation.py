@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -65,8 +66,11 @@ def described(bundle: Bundle) -> list[dict[str, Any]]:
 
 
 def simulate(bundle: Bundle, bench: Path, folder: Path, simulator: str, *, around: Callable[[str, str], str] = harness,
-             **more: Any) -> tuple[dict[str, str | None], dict[str, Any]]:
-    """(test -> what failed, or None; what was kept): the bundle's own runner, with another harness and bench."""
+             only: str = "", **more: Any) -> tuple[dict[str, str | None], dict[str, Any]]:
+    """(test -> what failed, or None; what was kept): the bundle's own runner, with another harness and bench.
+
+    `around` makes the harness; `only` is a pattern of tests that run, if not all shall.
+    """
     if simulator == "icarus" and shutil.which("iverilog") is None:
         pytest.skip("Icarus Verilog (iverilog) is not installed")
     copy = Path(shutil.copytree(bundle.path, folder / "bundle"))
@@ -89,14 +93,16 @@ def simulate(bundle: Bundle, bench: Path, folder: Path, simulator: str, *, aroun
         "bytes_in": s_axis.data_bytes, "bytes_out": m_axis.data_bytes} | more))
     done = subprocess.run([sys.executable, copy / "tb" / "run.py", "--simulator", simulator, "--vectors", folder / "case.json",
                            "--results", folder / "seen.json", "--build-dir", folder / "build", "--object-cache", _object_cache()],
-                          capture_output=True, text=True, cwd=folder, check=False)
+                          capture_output=True, text=True, cwd=folder, check=False,
+                          env=dict(os.environ) | ({"COCOTB_TEST_FILTER": only} if only else {}))
     results = folder / "build" / "results.xml"
     assert results.exists(), (done.stdout + done.stderr)[-4000:]
     tests = {}
     for case in xml.etree.ElementTree.parse(results).iter("testcase"):
         failed = next((child for child in case if child.tag in ("failure", "error")), None)
         tests[str(case.get("name"))] = None if failed is None else f"{failed.attrib} {(done.stdout + done.stderr)[-4000:]}"
-    return tests, json.loads((folder / "seen.json").read_text())
+    kept = folder / "seen.json"
+    return tests, json.loads(kept.read_text()) if kept.exists() else {}
 
 
 def counters(design: Design, seen: dict[str, Any]) -> tuple[dict[str, int], dict[str, int]]:

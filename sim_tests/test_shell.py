@@ -16,7 +16,8 @@ pytest.importorskip("cocotbext.axi")
 CASES = {
     "reset_values_and_access": 2, "addresses_without_a_register": 1, "a_run": 2, "hostile_traffic": 4, "address_and_data_apart": 1,
     "soft_reset_in_the_middle": 2, "soft_reset_and_start_at_once": 1, "a_wrong_tlast": 1, "a_copy_that_starts_itself": 2,
-    "stop_in_the_middle_of_a_frame": 1, "sixty_four_bits_of_one_moment": 1,
+    "stop_in_the_middle_of_a_frame": 1, "sixty_four_bits_of_one_moment": 1, "counters_of_any_size": 1,
+    "so_many_frames_and_no_more": 1,
 }
 
 
