@@ -44,7 +44,8 @@ def harness(top: str, text: str) -> str:
     shared = ("aclk", "aresetn")
     assert len(ports) == len(re.findall(r"^    (?:input|output)\b", text, re.MULTILINE)) > 20
     outside = [f"    input  wire {name} /* verilator public_flat_rw */" for name in shared]
-    outside += [f"    input  wire [{bits - 1}:0] {name} /* verilator public_flat_rw */" for name, bits in (("preset", len(PRESETS)), ("preset_value", 64))]
+    outside += [f"    input  wire [{bits - 1}:0] {name} /* verilator public_flat_rw */"
+                for name, bits in (("preset", len(PRESETS)), ("preset_value", 64))]
     copies = ""
     for copy, start in (("manual", 0), ("eager", None)):
         outside += [f"    {way} wire {bits} {copy}_{name} /* verilator public_flat_rw */" for way, bits, name in ports if name not in shared]
@@ -88,7 +89,8 @@ def simulate(bundle: Bundle, bench: Path, folder: Path, simulator: str, *, aroun
     vectors = json.loads((copy / "tb" / "vectors.json").read_text())
     s_axis, m_axis = AxiPort(design.word_in, design.words_in), AxiPort(design.word_out, design.words_out)
     (folder / "case.json").write_text(json.dumps({
-        "top": top, "presets": list(PRESETS), "design": bundle.manifest["design"], "library": str(library), "driver": str(copy / "driver" / f"{top}_driver.py"),
+        "top": top, "presets": list(PRESETS),
+        "design": bundle.manifest["design"], "library": str(library), "driver": str(copy / "driver" / f"{top}_driver.py"),
         "vectors": vectors, "registers": described(bundle), "beats_in": design.words_in, "beats_out": design.words_out,
         "bytes_in": s_axis.data_bytes, "bytes_out": m_axis.data_bytes} | more))
     done = subprocess.run([sys.executable, copy / "tb" / "run.py", "--simulator", simulator, "--vectors", folder / "case.json",

@@ -1,7 +1,7 @@
 """Runs inside the simulator, ahead of the bench of the control shell: a process for each mutant.
 
-Starting a simulation with cocotb takes longer than most mutants live.  So it starts once, and each mutant gets a copy of that process, in
-the same state: nothing of one reaches the next.
+Starting a simulation with cocotb takes longer than most mutants live.  So it starts once, and each mutant gets a copy of that process,
+in the same state: nothing of one reaches the next.
 """
 
 import json
@@ -32,7 +32,8 @@ async def each_mutant(dut):
             shell_tb.RESULTS = place.with_suffix(".json")
             dut.mutant.value = mutant
             return
-        ended = wait(child, place.with_suffix(".xml"), None if seconds is None else told["patience"] * seconds + told["grace_seconds"])
+        limit = None if seconds is None else told["patience"] * seconds + told["grace_seconds"]
+        ended = wait(child, place.with_suffix(".xml"), limit)
         seconds = seconds or time.monotonic() - started
         os.write(1, f"\nmutant {mutant} {ended}\n".encode())
     sys.stdout.flush()

@@ -1,7 +1,7 @@
 """The control shell: its mutants inside a bundle, run through the cocotb bench of `sim_tests/test_shell.py`.
 
-The netlist with all changes replaces the control module of both copies in the bench's harness.  Which change is there is an input of the
-harness, so one simulation is built.  AUTO_START, a parameter of the module, is an input of the netlist.
+The netlist with all changes replaces the control module of both copies in the bench's harness.  Which change is there is an input of
+the harness, so one simulation is built.  AUTO_START, a parameter of the module, is an input of the netlist.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ def settable(netlist: str) -> str:
             match = re.search(rf"connect \\{port} (.*)", cell)
             assert match
             cell = cell.replace(match[0], f"connect \\{port} {wire}")
-            widths = f"    parameter \\WIDTH {width}\n" if kind == "$mux" else "".join(
-                f"    parameter \\{one} {value}\n" for one, value in (("A_SIGNED", 0), ("A_WIDTH", 1), ("B_SIGNED", 0), ("B_WIDTH", 1), ("Y_WIDTH", 1)))
+            sizes = {"WIDTH": width} if kind == "$mux" else {"A_SIGNED": 0, "A_WIDTH": 1, "B_SIGNED": 0, "B_WIDTH": 1, "Y_WIDTH": 1}
+            widths = "".join(f"    parameter \\{one} {size}\n" for one, size in sizes.items())
             flag = f"\\preset [{number}]"
             inputs = f"    connect \\B {instead}\n    connect \\S {flag}\n" if kind == "$mux" else f"    connect \\B {flag}\n"
             wires.append(f"  wire width {width} {wire}\n")

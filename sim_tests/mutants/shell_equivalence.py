@@ -1,7 +1,7 @@
 """Proofs that a change of the control shell changes nothing: side by side, for all inputs of both the bus and the streams, forever.
 
-No rule of AXI is assumed: the inputs are any bits in any cycle, and a reset may come at any time after the first cycle's.  All outputs
-are equal; what an answer of the bus holds, while it is valid.
+No rule of AXI is assumed: the inputs are any bits in any cycle, and a reset may come at any time after the first cycle's.  All
+outputs are equal; what an answer of the bus holds, while it is valid.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Runs of a cocotb simulation that is built: the bench of the control shell, up to its first failure, for one mutant after another."""
+"""Runs of a cocotb simulation that is built: the bench of the control shell, up to its first failure, for each mutant."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from typing import Any
 
 from codegen.errors import ToolError
 
-#: A run may take so many times as long as the one without a change, and so many seconds more: a change can make logic that oscillates,
-#: or leave a thread of a driver behind.
+#: A run may take so many times as long as the one without a change, and so many seconds more: a change can make logic that
+#: oscillates, or leave a thread of a driver behind.
 PATIENCE, GRACE_SECONDS = 10, 20
 CLOCK_NS = 10
 ROOT = Path(__file__).resolve().parents[2]
@@ -54,12 +54,14 @@ def play(folder: Path, top: str, mutants: Sequence[int]) -> Iterator[tuple[int, 
     places.mkdir(exist_ok=True)
     told = {"mutants": list(mutants), "folder": str(places), "patience": PATIENCE, "grace_seconds": GRACE_SECONDS}
     environment = _environment() | {
-        "PYTHONPATH": os.pathsep.join([str(folder / "bundle" / "tb"), str(ROOT), *filter(None, sys.path)]), "MUTANTS": json.dumps(told),
+        "PYTHONPATH": os.pathsep.join([str(folder / "bundle" / "tb"), str(ROOT), *filter(None, sys.path)]),
+        "MUTANTS": json.dumps(told),
         "COCOTB_TEST_MODULES": "sim_tests.mutants.each_mutant,bench", "COCOTB_TOPLEVEL": program.name,
-        "COCOTB_RESULTS_FILE": str(places / "none.xml"), "BENCH_RESULTS": str(places / "none.json"), "BENCH_VECTORS": str(folder / "case.json")}
+        "COCOTB_RESULTS_FILE": str(places / "none.xml"),
+        "BENCH_RESULTS": str(places / "none.json"), "BENCH_VECTORS": str(folder / "case.json")}
     said, ran = [], 0
-    with subprocess.Popen([str(program), f"+bench={folder / 'build'}"], cwd=folder / "bundle", env=environment, stdout=subprocess.PIPE,
-                          stderr=subprocess.STDOUT, text=True, errors="replace") as process:
+    with subprocess.Popen([str(program), f"+bench={folder / 'build'}"], cwd=folder / "bundle", env=environment, text=True,
+                          errors="replace", stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
         assert process.stdout
         for line in process.stdout:
             if match := re.fullmatch(r"mutant (\d+) (\S+)\n", line):
@@ -82,7 +84,8 @@ def _played(place: Path, ended: str) -> Played:
     for case in cases:
         for child in case:
             if child.tag in ("failure", "error"):
-                why = "it hangs" if "the bench hangs" in log else (child.get("message") or child.get("error_msg") or child.tag).splitlines()[0]
+                why = (child.get("message") or child.get("error_msg") or child.tag).splitlines()[0]
+                why = "it hangs" if "the bench hangs" in log else why
                 return Played(f"{str(case.get('name')).partition('/')[0]}: {why}", {}, 0)
         nanoseconds += sum(float(one.get("value", 0)) for one in case.iter("property") if one.get("name") == "sim_time_duration")
     if len(cases) < 2:
@@ -98,6 +101,7 @@ def _environment() -> dict[str, str]:
     import find_libpython
 
     return dict(os.environ) | {
-        "PATH": os.pathsep.join([os.environ.get("PATH", os.defpath), str(cocotb_tools.config.libs_dir)]), "PYGPI_PYTHON_BIN": sys.executable,
+        "PATH": os.pathsep.join([os.environ.get("PATH", os.defpath), str(cocotb_tools.config.libs_dir)]),
+        "PYGPI_PYTHON_BIN": sys.executable,
         "GPI_USERS": f"{find_libpython.find_libpython()};{cocotb_tools.config.pygpi_entry_point()}", "TOPLEVEL_LANG": "verilog",
         "COCOTB_TRUST_INERTIAL_WRITES": "1", "COCOTB_LOG_LEVEL": "WARNING", "COCOTB_MAX_FAILURES": "1", "COCOTB_RANDOM_SEED": "1"}
