@@ -6,6 +6,7 @@ import importlib.util
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import xml.etree.ElementTree
@@ -16,8 +17,8 @@ from typing import Any
 
 from codegen.errors import ToolError
 
-#: A run may take so many times as long as the one without a change, and so many seconds more: a change can make logic that
-#: oscillates, or leave a thread of a driver behind.
+#: A run may take so many times the processor time of the one without a change, and so many seconds more: a change can make logic
+#: that oscillates.
 PATIENCE, GRACE_SECONDS = 10, 20
 CLOCK_NS = 10
 ROOT = Path(__file__).resolve().parents[2]
@@ -51,7 +52,8 @@ def play(folder: Path, top: str, mutants: Sequence[int]) -> Iterator[tuple[int, 
         In which `sim_tests.shell_simulation.simulate` has built the simulation.
     """
     places, program = folder / "mutants", folder / "build" / f"{top}_harness"
-    places.mkdir(exist_ok=True)
+    shutil.rmtree(places, ignore_errors=True)
+    places.mkdir()
     told = {"mutants": list(mutants), "folder": str(places), "patience": PATIENCE, "grace_seconds": GRACE_SECONDS}
     environment = _environment() | {
         "PYTHONPATH": os.pathsep.join([str(folder / "bundle" / "tb"), str(ROOT), *filter(None, sys.path)]),
@@ -75,8 +77,9 @@ def play(folder: Path, top: str, mutants: Sequence[int]) -> Iterator[tuple[int, 
 
 def _played(place: Path, ended: str) -> Played:
     log = place.with_suffix(".log").read_text(errors="replace")
-    if ended == "late":
-        return Played("does not end: it takes more time than any test needs", {}, 0)
+    if ended in ("late", "stuck"):
+        why = {"late": "it takes more time than any test needs", "stuck": "its threads wait for each other"}[ended]
+        return Played(f"does not end: {why}", {}, 0)
     if not place.with_suffix(".xml").exists():
         return Played("does not end: " + ("it does not settle" if "did not converge" in log else f"status {ended}"), {}, 0)
     nanoseconds = 0.0
