@@ -123,7 +123,8 @@ class TB:
             assert bytes(got.tdata) == frame_bytes("beats_out", CASE["bytes_out"], BEATS_OUT, [frame]), f"frame {frame}"
 
     async def preset(self, value, *counters):
-        """Set counters, in the cycle that begins now."""
+        """Set counters, from one falling edge to the next."""
+        await FallingEdge(self.dut.aclk)
         self.dut.preset_value.value = value
         self.dut.preset.value = sum(1 << CASE["presets"].index(name) for name in counters)
         await FallingEdge(self.dut.aclk)

@@ -133,6 +133,8 @@ def difference(bundle: Bundle, played: Played) -> str:
     if played.failure:
         return played.failure
     for name in RUNS:
+        if name not in played.seen:
+            return f"counters of {name}: none were kept"
         found, expected = counters(bundle.design, played.seen[name])
         wrong = [f"{key} {found[key]}, not {expected[key]}" for key in expected if found[key] != expected[key]]
         if wrong:

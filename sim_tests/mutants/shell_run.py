@@ -93,7 +93,8 @@ def _played(place: Path, ended: str) -> Played:
         nanoseconds += sum(float(one.get("value", 0)) for one in case.iter("property") if one.get("name") == "sim_time_duration")
     if len(cases) < 2:
         return Played(f"no test ran: {log[-300:]}", {}, 0)
-    return Played("", json.loads(place.with_suffix(".json").read_text()), round(nanoseconds / CLOCK_NS))
+    kept = place.with_suffix(".json")
+    return Played("", json.loads(kept.read_text()) if kept.exists() else {}, round(nanoseconds / CLOCK_NS))
 
 
 def _environment() -> dict[str, str]:
