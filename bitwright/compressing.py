@@ -25,11 +25,11 @@ from hwsim.stored import stored_weights
 from hwsim.systems.workload import workload_of
 from intir import BitwrightError
 from intir.whole import write_whole
-from quant.compress.data import Data
+from quant.compress.bench.data import Data
+from quant.compress.bench.integers import Integers, float_accuracy_percent, float_bits, to_integers
+from quant.compress.bench.job import Job, Method
+from quant.compress.bench.models import Model
 from quant.compress.errors import CompressionError
-from quant.compress.integers import Integers, float_accuracy_percent, float_bits, to_integers
-from quant.compress.job import Job, Method
-from quant.compress.models import Model
 
 from .hardware_costs import HardwareCosts
 

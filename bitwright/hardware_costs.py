@@ -13,13 +13,13 @@ from hwsim.systems.machine_file import load_machine
 from hwsim.systems.run import simulate
 from hwsim.systems.work import Work, Workload
 from hwsim.systems.workload import workload_of
+from quant.compress.bench.integers import graph_of, layer_matrices
+from quant.compress.bench.job import Job, Network
 from quant.compress.errors import CompressionError
-from quant.compress.integers import graph_of, layer_matrices
-from quant.compress.job import Job, Network
 
 
 class HardwareCosts:
-    """Costs on the machines of a comparison; see `quant.compress.job.Hardware`.
+    """Costs on the machines of a comparison; see `quant.compress.bench.job.Hardware`.
 
     Parameters
     ----------

@@ -11,7 +11,7 @@ from statistics import mean, stdev
 from rich.console import Console
 from rich.markup import escape
 
-from quant.compress.job import Method
+from quant.compress.bench.job import Method
 
 from .compressing import FLOAT, Row
 from .shell import InputError

@@ -65,7 +65,7 @@ def compress(
         raise InputError(f"{' and '.join(asked)} exclude each other; give one of them" if asked else
                          "say what to do: --methods lists the methods, --method NAME runs one, --compare runs all")
     try:
-        from quant.compress.methods import METHODS, method_of
+        from quant.compress.bench.methods import METHODS, method_of
     except ImportError as absent:
         raise InputError(f"compressing needs the package {absent.name}, which is not installed; install bitwright[train,compress,"
                          "demo]") from None
@@ -97,9 +97,9 @@ def compress(
     _check_budgets(budgets, [(one.name, one.budget.option if one.budget else None) for one in chosen], curve)
 
     from hwsim.systems.machine_file import load_machine
-    from quant.compress import data as samples
-    from quant.compress.models import check, load_model
-    from quant.compress.zoo import ZOO
+    from quant.compress.bench import data as samples
+    from quant.compress.bench.models import check, load_model
+    from quant.compress.bench.zoo import ZOO
 
     wanted = machines or list(compressing.MACHINES)
     for one in wanted:

@@ -33,7 +33,7 @@ def inputs(graph: Graph) -> Int64:
     rng = np.random.default_rng(1)
     product, *rest = (node.op for node in graph.nodes)
     assert isinstance(product, MatMul)
-    pool = draw(unsigned(4), (4000, len(product.weights)), rng)
+    pool = draw(unsigned(4), (200_000, len(product.weights)), rng)
     pool *= rng.random(pool.shape) < rng.random((len(pool), 1))
     x = pool[:6].copy()
     x[1], x[-1] = 0, 15

@@ -13,11 +13,11 @@ from torch import nn
 
 import intir
 from bitwright.show_compressed import over_seeds
-from quant.compress import methods_search
-from quant.compress.data import load
-from quant.compress.job import Job, Made
-from quant.compress.methods import METHODS, method_of
-from quant.compress.models import Model, load_model
+from quant.compress.bench import methods_search
+from quant.compress.bench.data import load
+from quant.compress.bench.job import Job, Made
+from quant.compress.bench.methods import METHODS, method_of
+from quant.compress.bench.models import Model, load_model
 from quant.compress.training import evaluate
 from quant.lower import host_input
 from tests.bitwright import compress_net

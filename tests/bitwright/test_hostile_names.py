@@ -123,6 +123,7 @@ def write(path, data):
     return fast(path, data)
 Path.write_bytes = write
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that runs this in the background ignores it
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # and nohup this
 from bitwright.cli import main
 main()
 """

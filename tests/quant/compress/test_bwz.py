@@ -23,11 +23,11 @@ from torch import nn
 from hwsim.engines.csc import encode_entries
 from hwsim.storage import code_lengths, huffman_storage
 from intir import BIPOLAR, unsigned
-from quant.compress import huffman
-from quant.compress.bwz import load_bwz, load_bwz_into, save_bwz
+from quant.compress.coding import huffman
+from quant.compress.coding.bwz import load_bwz, load_bwz_into, save_bwz
+from quant.compress.coding.tensorcode import DTYPES
 from quant.compress.errors import CompressionError
-from quant.compress.productquant import product_quantize
-from quant.compress.tensorcode import DTYPES
+from quant.compress.sharing.productquant import product_quantize
 from quant.nn import IntQuant, QuantLinear, SharedQuant, finish_pruning, prune, quantize, share_weights
 from tests.networks import mlp
 from tests.quant.compress.whole_way import images, network

@@ -13,8 +13,8 @@ import torch
 from torch import nn
 
 from quant.compress import CompressionError
-from quant.compress.energyaware import energy_aware_pruning
 from quant.compress.recorded import outputs_of, record_inputs
+from quant.compress.weights.energyaware import energy_aware_pruning
 from quant.nn import density_report, finish_pruning, prune
 from tests.quant.compress.way_down import LAYERS, check_way_down, images, small_network
 

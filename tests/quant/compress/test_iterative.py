@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn import functional
 
 from quant.compress import CompressionError
-from quant.compress.iterative import geometric_densities, iterative_pruning
+from quant.compress.weights.iterative import geometric_densities, iterative_pruning
 from quant.nn import density_report
 from tests.quant.compress.way_down import LAYERS, check_way_down, images, small_network
 

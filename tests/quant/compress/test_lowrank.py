@@ -13,9 +13,9 @@ pytest.importorskip("torch", reason="compression needs torch")
 import torch
 from torch import nn
 
-from quant.compress.decompose import METHODS, most_rank, size_of
 from quant.compress.errors import CompressionError
-from quant.compress.lowrank import costs, lowrank
+from quant.compress.lowrank.decompose import METHODS, most_rank, size_of
+from quant.compress.lowrank.factors import costs, lowrank
 from tests.quant.compress.whole_way import check_lowers, images, network
 
 SVD = {"channel": (0,), "channel_in": (1,), "spatial": (1, 2)}

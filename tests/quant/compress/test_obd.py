@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn import functional
 
 from quant.compress import CompressionError
-from quant.compress.obd import optimal_brain_damage, saliencies
+from quant.compress.weights.obd import optimal_brain_damage, saliencies
 from quant.nn import density_report, finish_pruning, prune
 from tests.quant.compress.way_down import LAYERS, check_way_down, images, small_network
 
@@ -83,7 +83,7 @@ def test_gauss_newton_of_a_deep_network_by_its_jacobian():
 def test_batches_do_not_matter(monkeypatch):
     network, x = small_network(), images(7)
     whole = saliencies(network, x)
-    monkeypatch.setattr("quant.compress.obd._NUMBERS_AT_ONCE", 2500)
+    monkeypatch.setattr("quant.compress.weights.obd._NUMBERS_AT_ONCE", 2500)
     for name, one in saliencies(network, x).items():
         assert torch.allclose(one, whole[name], rtol=1e-4, atol=1e-10)
 

@@ -13,9 +13,9 @@ import torch
 from torch import nn
 
 from quant.compress import CompressionError
-from quant.compress.leastsquares import fit_kept, matrices, moments_of, set_matrices
-from quant.compress.obs import optimal_brain_surgeon, surgeon_order
 from quant.compress.recorded import outputs_of, record_inputs
+from quant.compress.weights.leastsquares import fit_kept, matrices, moments_of, set_matrices
+from quant.compress.weights.obs import optimal_brain_surgeon, surgeon_order
 from quant.nn import density_report, finish_pruning, prune
 from tests.quant.compress.way_down import LAYERS, check_way_down, images, small_network
 

@@ -12,7 +12,7 @@ pytest.importorskip("torch", reason="networks to compress are torch modules")
 import torch
 
 from quant.compress import CompressionError
-from quant.compress.patterns import is_pattern, pattern_mask, pattern_pruning
+from quant.compress.weights.patterns import is_pattern, pattern_mask, pattern_pruning
 from tests.quant.compress.test_iterative import retrain
 from tests.quant.compress.way_down import check_way_down, images, small_network
 

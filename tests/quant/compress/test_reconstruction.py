@@ -18,12 +18,12 @@ from torch import nn
 from torch.nn import functional as F
 
 from quant.compress import CompressionError
-from quant.compress.channels import remove
-from quant.compress.coupling import couple
-from quant.compress.lasso import pick_by_lasso, prune_by_lasso
-from quant.compress.reconstruction import Evidence, Reading, absorb_means, evidence_of
+from quant.compress.channels.coupling import couple
+from quant.compress.channels.lasso import pick_by_lasso, prune_by_lasso
+from quant.compress.channels.reconstruction import Evidence, Reading, absorb_means, evidence_of
+from quant.compress.channels.removal import remove
+from quant.compress.channels.thinet import pick_by_thinet, prune_by_thinet
 from quant.compress.recorded import outputs_of, unfolded
-from quant.compress.thinet import pick_by_thinet, prune_by_thinet
 from tests.quant.compress.structured_networks import (
     Concatenated,
     Depthwise,

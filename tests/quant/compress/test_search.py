@@ -14,9 +14,10 @@ pytest.importorskip("optuna", reason="searches need optuna")
 import torch
 from torch import nn
 
-from quant.compress import CompressionError, search
-from quant.compress.search import search_bits, search_densities
-from quant.compress.study import Trial
+from quant.compress import CompressionError
+from quant.compress.search import choose as search
+from quant.compress.search.choose import search_bits, search_densities
+from quant.compress.search.study import Trial
 from quant.nn import IntQuant, density_report, export_qonnx, memory_use
 from tests.quant.nn.test_ptq import check_integers
 

@@ -14,8 +14,8 @@ import torch
 from torch import nn
 
 from quant.compress import CompressionError
-from quant.compress.patterns import pattern_pruning
-from quant.compress.sensitivity import Sensitivity, SensitivityRow, analyse_sensitivity, densities_for
+from quant.compress.weights.patterns import pattern_pruning
+from quant.compress.weights.sensitivity import Sensitivity, SensitivityRow, analyse_sensitivity, densities_for
 from tests.quant.compress.way_down import LAYERS, images, small_network
 
 DENSITIES = (0.2, 1.0, 0.5)

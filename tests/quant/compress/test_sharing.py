@@ -15,12 +15,12 @@ from sklearn.cluster import KMeans
 from torch import nn
 from torch.nn import functional
 
-from quant.compress.circulant import fft_product, make_circulant
-from quant.compress.datafit import fit_to_data
 from quant.compress.errors import CompressionError
-from quant.compress.hashed import hash_weights, mixed
-from quant.compress.productquant import product_codes, product_quantize
-from quant.compress.sharing import entries_of, finish_sharing, shared_layers, sharing_report
+from quant.compress.sharing.circulant import fft_product, make_circulant
+from quant.compress.sharing.codes import entries_of, finish_sharing, shared_layers, sharing_report
+from quant.compress.sharing.datafit import fit_to_data
+from quant.compress.sharing.hashed import hash_weights, mixed
+from quant.compress.sharing.productquant import product_codes, product_quantize
 from quant.nn import QuantizationError, prune, quantize
 from tests.quant.compress.whole_way import check_lowers, images, network
 

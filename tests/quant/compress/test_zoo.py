@@ -9,15 +9,16 @@ import pytest
 import torch
 from torch import nn
 
-from quant.compress import CompressionError, zoo
-from quant.compress.data import Data, digits
-from quant.compress.job import Budget, Job
-from quant.compress.models import Model, check, load_model
+from quant.compress import CompressionError
+from quant.compress.bench import zoo
+from quant.compress.bench.data import Data, digits
+from quant.compress.bench.job import Budget, Job
+from quant.compress.bench.models import Model, check, load_model
 from quant.compress.training import Recipe, accuracy_percent, evaluate, train
 
 #: Deep Compression, table 2 and 3: 267K and 431K parameters.
 PARAMETERS = {"lenet300": 266_610, "lenet5": 431_080, "vgg": 77_786, "resnet": 77_754}
-#: What `python -m quant.compress.train_zoo` printed.
+#: What `python -m quant.compress.bench.train_zoo` printed.
 RIGHT_PERCENT = {"lenet300": 97.8, "lenet5": 98.5, "vgg": 99.1, "resnet": 98.7}
 
 
@@ -38,7 +39,7 @@ def test_the_zoo_is_small() -> None:
 
 def test_weights_that_are_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(zoo, "_FOLDER", tmp_path)
-    with pytest.raises(CompressionError, match="install bitwright again, or make them with `python -m quant.compress.train_zoo vgg`"):
+    with pytest.raises(CompressionError, match="install bitwright again, or make them with `python -m quant.compress.bench.train_zoo vgg`"):
         zoo.trained("vgg")
     torch.manual_seed(0)
     network = zoo.lenet300()
