@@ -82,7 +82,8 @@ def simulate(bundle: Bundle, bench: Path, folder: Path, simulator: str, *, aroun
         waivers.write(f'lint_off -file "*/{top}_harness.v"\n')
         waivers.writelines(f'lint_off -rule {rule} -file "*/{top}_control.v"\n' for rule in ("MULTIDRIVEN", "BLKANDNBLK"))
     shutil.copy(bench, copy / "tb" / "bench.py")
-    shutil.copy(bench.with_name("shell_tb.py"), copy / "tb")
+    for more_tests in ("shell_tb.py", "shell_bus.py"):
+        shutil.copy(bench.with_name(more_tests), copy / "tb")
     library = folder / "driver.so"
     subprocess.run(["cc", "-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Werror", "-shared", "-fPIC", "-o", library,
                     copy / "driver" / f"{top}_driver.c"], check=True)

@@ -17,7 +17,8 @@ CASES = {
     "reset_values_and_access": 2, "addresses_without_a_register": 1, "a_run": 2, "hostile_traffic": 4, "address_and_data_apart": 1,
     "soft_reset_in_the_middle": 2, "soft_reset_and_start_at_once": 1, "a_wrong_tlast": 1, "a_copy_that_starts_itself": 2,
     "stop_in_the_middle_of_a_frame": 1, "sixty_four_bits_of_one_moment": 1, "counters_of_any_size": 1,
-    "so_many_frames_and_no_more": 1,
+    "so_many_frames_and_no_more": 1, "no_other_address": 1, "an_idle_bus": 1, "each_interrupt_by_itself": 1, "only_clear_clears": 1,
+    "stop_while_half_a_frame_is_in": 1,
 }
 
 

@@ -146,7 +146,7 @@ def measure(folder: Path, *, mutants: int = 200, seed: int = 1, seconds: float =
             progress: Callable[[str, int, int], None] = lambda step, done, total: None) -> Result:
     """Make mutants of the control shell, run its bench on each, and prove what survives; parameters as in `measure.measure`."""
     progress("generating a bundle", 0, 1)
-    bundle = shelled(folder / "bundle")
+    bundle = shelled(folder / "built")
     progress("mutating", 0, 1)
     made = mutated(bundle, mutants, seed)
     progress("compiling", 0, 1)
