@@ -67,7 +67,7 @@ def test_mutants_of_the_control_shell(tmp_path: Path) -> None:
     result = shell.measure(tmp_path, mutants=4)
     assert [one.outcome for one in result.outcomes].count(KILLED) >= 2
     assert [one for one in result.outcomes if one.outcome == SURVIVED] == []
-    made = shell.mutated(load(tmp_path / "bundle"), 4, 1)
+    made = shell.mutated(load(tmp_path / "built"), 4, 1)
     both = equivalence.circuit(made, {})
     killed = next(one for one in result.outcomes if one.outcome == KILLED)
     assert shell_equivalence.prove(shell.TITLE, both, killed.number) != equivalence.PROVEN
