@@ -5,46 +5,9 @@ import random
 import cocotb
 from cocotb.task import bridge
 from cocotb.triggers import ClockCycles, FallingEdge
-from cocotbext.axi import AxiResp
-from shell_tb import BEATS_IN, CASE, DONE, FRAME, FRAMES, INPUT_ERROR, OFFSET, REGISTERS, begin, driver, pauses
-
-
-@cocotb.test()
-@cocotb.parametrize(copy=["manual", "eager"])
-async def reset_values_and_access(dut, copy):
-    """Every register as it was after reset; then what writing all ones, and single bytes, does to it."""
-    tb = await begin(dut, copy)
-    if copy == "eager":  # its cycles count by now
-        await tb.write(OFFSET["interrupt_global"], 0)
-    for one in REGISTERS:
-        found = await tb.read(one["offset"])
-        if not (copy == "eager" and one["name"].startswith(("cycles", "input_stalls"))):
-            assert found == one["reset"][copy], f"{one['name']}: 0x{found:08x}"
-    await tb.write(OFFSET["control"], 2)
-    await ClockCycles(dut.aclk, 4)
-    for one in REGISTERS:
-        if one["name"] == "control":
-            continue
-        rw, w1c = (sum(field["mask"] for field in one["fields"] if field["access"] == kind) for kind in ("rw", "w1c"))
-        value = (await tb.read(one["offset"]) | rw) & ~w1c
-        await tb.write(one["offset"], 0xFFFFFFFF)
-        assert await tb.read(one["offset"]) == value, one["name"]
-        for byte in range(4):
-            assert (await tb.axil.write(one["offset"] + byte, b"\0")).resp == AxiResp.OKAY
-            value &= ~(rw & 0xFF << 8 * byte)
-            assert await tb.read(one["offset"]) == value, one["name"]
-    assert await tb.read(OFFSET["control"]) == (0x400 if copy == "eager" else 0)
-
-
-@cocotb.test()
-async def addresses_without_a_register(dut):
-    tb = await begin(dut)
-    end = REGISTERS[-1]["offset"] + 4
-    for offset in (end, end + 4, 0x80, 0x100, 0x420, 0x800, 0xFFC):
-        answer = await tb.axil.read(offset, 4)
-        assert (answer.resp, bytes(answer.data)) == (AxiResp.SLVERR, b"\0\0\0\0")
-        assert (await tb.axil.write(offset, b"\xff\xff\xff\xff")).resp == AxiResp.SLVERR
-    assert [await tb.read(one["offset"]) for one in REGISTERS] == [one["reset"]["manual"] for one in REGISTERS]
+from cocotbext.axi import AxiResp, AxiStreamFrame
+from shell_bus import *  # noqa: F403 - its tests are found here
+from shell_tb import BEATS_IN, CASE, DONE, FRAME, FRAMES, INPUT_ERROR, OFFSET, REGISTERS, begin, driver, frame_bytes, pauses
 
 
 @cocotb.test()
@@ -138,25 +101,6 @@ async def hostile_traffic(dut, language, seed):
 
     tb.keep(f"hostile_{language}_{seed}", FRAMES, await bridge(finish)())
     assert await tb.read(OFFSET["interrupt_enable"]) == enabled
-
-
-@cocotb.test()
-async def address_and_data_apart(dut):
-    """An address without its data is taken and waits, and the other way round; nothing else on the bus hangs meanwhile."""
-    tb = await begin(dut)
-    write = tb.axil.write_if
-    for first, late, ready in ((write.aw_channel, write.w_channel, "awready"), (write.w_channel, write.aw_channel, "wready")):
-        late.pause = True
-        value = random.randrange(1 << 32)
-        writing = cocotb.start_soon(tb.write(OFFSET["frames_wanted"], value))
-        await ClockCycles(dut.aclk, 40)
-        assert not int(tb.port(f"s_axi_ctrl_{ready}").value)  # the first has been taken
-        assert await tb.read(OFFSET["id"]) == 0x42495457
-        assert not writing.done()
-        late.pause = False
-        await writing
-        assert await tb.read(OFFSET["frames_wanted"]) == value
-        assert first.empty()
 
 
 @cocotb.test()
@@ -326,17 +270,89 @@ async def stop_in_the_middle_of_a_frame(dut):
 
 
 @cocotb.test()
+async def stop_while_half_a_frame_is_in(dut):
+    """The source pauses within a frame: the rest of it is still taken after stop, and nothing behind it."""
+    tb = await begin(dut)
+    device = tb.device("python")
+    await bridge(lambda: device.start(0))()
+    data = frame_bytes("beats_in", CASE["bytes_in"], BEATS_IN, [0])
+    half = BEATS_IN // 2 * CASE["bytes_in"]
+    await tb.source.send(AxiStreamFrame(data[:half]))
+    await ClockCycles(dut.aclk, 20)
+    await bridge(device.stop)()
+    await ClockCycles(dut.aclk, 10)
+    assert int(tb.port("is_open").value)
+    await tb.source.send(AxiStreamFrame(data[half:]))
+    await tb.send([1])
+    await tb.receive([0])
+    await ClockCycles(dut.aclk, 10)
+    assert not int(tb.port("is_open").value)
+    assert await tb.read(OFFSET["frames_in"]) == 1
+
+
+@cocotb.test()
 async def sixty_four_bits_of_one_moment(dut):
     """The high half of the cycles is that of the moment in which the low half was read."""
     tb = await begin(dut)
     await tb.write(OFFSET["control"], 1)
-    await FallingEdge(dut.aclk)
-    dut.preset.value = 1  # cycles are 16 below 2 ** 32
-    await FallingEdge(dut.aclk)
-    dut.preset.value = 0
+    await tb.preset(0xFFFFFFF0, "cycles")
     low = await tb.read(OFFSET["cycles_low"])
     assert low >= 0xFFFFFFF0
     await ClockCycles(dut.aclk, 40)
     assert await tb.read(OFFSET["cycles_high"]) == 0
     assert await tb.read(OFFSET["cycles_low"]) < 100
     assert await tb.read(OFFSET["cycles_high"]) == 1
+
+
+@cocotb.test()
+async def counters_of_any_size(dut):
+    """Every bit of every counter is read as it is, and counts on from anything; what goes in and out is compared in all bits."""
+    tb = await begin(dut)
+    chance = random.Random(3)
+    for bit in range(32):  # nothing else moves, so each is what was set
+        value = chance.getrandbits(64)
+        await tb.preset(value, *CASE["presets"])
+        assert await tb.read(OFFSET["control"]) == 0
+        for name in ("cycles_low", *CASE["presets"][1:]):
+            assert await tb.read(OFFSET[name]) == value & 0xFFFFFFFF, name
+        assert await tb.read(OFFSET["cycles_high"]) == value >> 32
+        await tb.preset(value ^ 1 << bit, "frames_in")
+        assert await tb.read(OFFSET["control"]) == 0x100
+    await tb.preset(0, *CASE["presets"])
+    await tb.write(OFFSET["control"], 1)
+    tb.sink.pause = True
+    await tb.send([0])
+    while not int(tb.port("m_axis_tvalid").value):
+        await FallingEdge(dut.aclk)
+    for bits in range(0, 64, 3):  # now they count in every cycle, with a carry into any bit
+        value = chance.getrandbits(64) & ~((1 << bits) - 1)
+        await tb.preset(value - 1 & 0xFFFFFFFFFFFFFFFF, "cycles", "input_stalls", "output_stalls")
+        await ClockCycles(dut.aclk, chance.randrange(1, 4))
+        low = await tb.read(OFFSET["cycles_low"])
+        cycles = await tb.read(OFFSET["cycles_high"]) << 32 | low
+        assert 0 <= (cycles - value) % (1 << 64) < 20
+        for name in ("input_stalls", "output_stalls"):
+            assert 0 <= (await tb.read(OFFSET[name]) - cycles) % (1 << 32) < 40, name
+    tb.sink.pause = False
+    await tb.receive([0])
+    for bits in range(32):
+        value = chance.getrandbits(32) & ~((1 << bits) - 1)
+        await tb.preset(value - 1 & 0xFFFFFFFF, "frames_in", "frames_out", "input_errors")
+        await tb.send([bits], cut=[1])
+        await tb.receive([bits])
+        assert [await tb.read(OFFSET[name]) for name in ("frames_in", "frames_out", "input_errors")] == [value] * 3
+
+
+@cocotb.test()
+async def so_many_frames_and_no_more(dut):
+    """The number of frames that ends a run is compared in all bits."""
+    tb = await begin(dut)
+    chance = random.Random(4)
+    for wanted in (*(1 << bit for bit in range(32)), *(chance.getrandbits(32) for _ in range(8))):
+        await tb.write(OFFSET["frames_wanted"], wanted)
+        await tb.write(OFFSET["control"], 1)
+        await tb.preset(wanted - 1, "frames_in", "frames_out")
+        await tb.send([0])
+        await tb.receive([0])
+        assert await tb.read(OFFSET["control"]) == 0, f"0x{wanted:x}"
+        assert await tb.read(OFFSET["frames_out"]) == wanted

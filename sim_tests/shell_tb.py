@@ -1,6 +1,6 @@
 """What `shell_bench` drives the control shell with: its bus, its streams, and both drivers over them.
 
-The harness (`test_shell.HARNESS`) has two copies of the design: ``manual`` with AUTO_START = 0, ``eager`` as it comes.
+The harness (`shell_simulation.harness`) has two copies of the design: ``manual`` with AUTO_START = 0, ``eager`` as it comes.
 """
 
 import ctypes
@@ -121,6 +121,14 @@ class TB:
         for frame in frames:
             got = await self.sink.recv()
             assert bytes(got.tdata) == frame_bytes("beats_out", CASE["bytes_out"], BEATS_OUT, [frame]), f"frame {frame}"
+
+    async def preset(self, value, *counters):
+        """Set counters, from one falling edge to the next."""
+        await FallingEdge(self.dut.aclk)
+        self.dut.preset_value.value = value
+        self.dut.preset.value = sum(1 << CASE["presets"].index(name) for name in counters)
+        await FallingEdge(self.dut.aclk)
+        self.dut.preset.value = 0
 
     def keep(self, name, frames, counters):
         """For the comparison with hwsim."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from codegen.bundle import load
 from hwsim.dataflow import Fifo
-from sim_tests.mutants import equivalence, measure, rtl
+from sim_tests.mutants import equivalence, measure, rtl, shell, shell_equivalence
 from sim_tests.mutants.aig import FALSE, TRUE, Builder, read
 from sim_tests.mutants.case import Case, files
 from sim_tests.mutants.cases import CASES
@@ -57,6 +59,19 @@ def test_proofs_tell_what_shows_from_what_does_not() -> None:
     ready = next(one for one in made.mutants if one.text.startswith("Y[0] (wire i_ready[0])") and one.text.endswith("inverted"))
     assert equivalence.prove(case, both, ready.number) == equivalence.DIFFERENT
     assert equivalence.prove(case, both, 0) == equivalence.PROVEN
+
+
+def test_mutants_of_the_control_shell(tmp_path: Path) -> None:
+    """Few of them, for cocotb's bench takes its time; proofs say of one that it shows, and that no change is none."""
+    pytest.importorskip("cocotbext.axi")
+    result = shell.measure(tmp_path, mutants=4)
+    assert [one.outcome for one in result.outcomes].count(KILLED) >= 2
+    assert [one for one in result.outcomes if one.outcome == SURVIVED] == []
+    made = shell.mutated(load(tmp_path / "built"), 4, 1)
+    both = equivalence.circuit(made, {})
+    killed = next(one for one in result.outcomes if one.outcome == KILLED)
+    assert shell_equivalence.prove(shell.TITLE, both, killed.number) != equivalence.PROVEN
+    assert shell_equivalence.prove(shell.TITLE, both, 0) == equivalence.PROVEN
 
 
 def test_gates_that_are_built() -> None:

@@ -19,7 +19,7 @@ from hwsim.design import make_design
 from hwsim.plan import Plan
 from intir import BIPOLAR, Conv2d, Graph, GraphBuilder, IntType, Reshape, Threshold, signed, unsigned
 from sim_tests.harness import co_verify
-from sim_tests.test_shell import simulate
+from sim_tests.shell_simulation import simulate
 from tests.networks import draw, folded, mlp
 
 pytest.importorskip("cocotbext.axi")

@@ -2,103 +2,29 @@
 
 from __future__ import annotations
 
-import json
 import re
-import shutil
-import subprocess
-import sys
-import xml.etree.ElementTree
-from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
-from codegen.axi import AxiPort
-from codegen.bundle import Bundle, build
-from codegen.cosim import _object_cache
-from codegen.generate import generate
-from tests.networks import folded, mlp
+from codegen.bundle import Bundle
+from sim_tests.shell_simulation import BENCH, RUNS, counters, shelled, simulate
 
 pytest.importorskip("cocotbext.axi")
 
-BENCH = Path(__file__).parent / "shell_bench.py"
 #: What `shell_bench` must have run.
 CASES = {
     "reset_values_and_access": 2, "addresses_without_a_register": 1, "a_run": 2, "hostile_traffic": 4, "address_and_data_apart": 1,
     "soft_reset_in_the_middle": 2, "soft_reset_and_start_at_once": 1, "a_wrong_tlast": 1, "a_copy_that_starts_itself": 2,
-    "stop_in_the_middle_of_a_frame": 1, "sixty_four_bits_of_one_moment": 1,
+    "stop_in_the_middle_of_a_frame": 1, "sixty_four_bits_of_one_moment": 1, "counters_of_any_size": 1,
+    "so_many_frames_and_no_more": 1, "no_other_address": 1, "an_idle_bus": 1, "each_interrupt_by_itself": 1, "only_clear_clears": 1,
+    "stop_while_half_a_frame_is_in": 1,
 }
-#: Runs whose counters are compared with hwsim's.
-RUNS = ["a_run_python", "a_run_c", "hostile_python_1", "hostile_python_2", "hostile_c_1", "hostile_c_2", "after_soft_reset_0",
-        "after_soft_reset_1", "a_wrong_tlast"]
 
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    """Four input beats a frame and three output beats."""
-    graph = mlp((16, 8, 6), name="shelled")
-    return build(graph, folded(graph, [(4, 4), (2, 4)], ["outputs", "inputs"]), tmp_path_factory.mktemp("shell") / "bundle")
-
-
-def harness(top: str, text: str) -> str:
-    """Two copies of a top beside each other, every port of both outside."""
-    ports = re.findall(r"^    (input|output) +wire +(\[\S+\])? *(\w+),? *(?://.*)?$", text, re.MULTILINE)
-    shared = ("aclk", "aresetn")
-    assert len(ports) == len(re.findall(r"^    (?:input|output)\b", text, re.MULTILINE)) > 20
-    outside = [f"    input  wire {name} /* verilator public_flat_rw */" for name in (*shared, "preset")]
-    copies = ""
-    for copy, start in (("manual", 0), ("eager", None)):
-        outside += [f"    {way} wire {bits} {copy}_{name} /* verilator public_flat_rw */" for way, bits, name in ports if name not in shared]
-        outside.append(f"    output wire {copy}_is_open /* verilator public_flat_rw */")
-        wired = ", ".join(f".{name}({name if name in shared else f'{copy}_{name}'})" for _, _, name in ports)
-        parameter = "" if start is None else f"#(.AUTO_START({start})) "
-        copies += f"    {top} {parameter}{copy} ({wired});\n    assign {copy}_is_open = {copy}.is_open;\n"
-    preset = "    always @(negedge aclk) if (preset) manual.control.cycles = 64'hffff_fff0;\n"
-    return f"module {top}_harness (\n" + ",\n".join(outside) + f"\n);\n{copies}{preset}endmodule\n"
-
-
-def described(bundle: Bundle) -> list[dict[str, Any]]:
-    """The registers, for JSON."""
-    control = generate(bundle.design, bundle.manifest["design"]).control
-    assert control is not None
-    return [asdict(one) | {"fields": [asdict(field) | {"mask": field.mask} for field in one.fields], "volatile": one.is_volatile,
-                           "reset": {"manual": one.reset(AUTO_START=0), "eager": one.reset(AUTO_START=1)}} for one in control.registers]
-
-
-def simulate(bundle: Bundle, bench: Path, folder: Path, simulator: str, **more: Any) -> tuple[dict[str, str | None], dict[str, Any]]:
-    """(test -> what failed, or None; what was kept): the bundle's own runner, with another harness and bench."""
-    if simulator == "icarus" and shutil.which("iverilog") is None:
-        pytest.skip("Icarus Verilog (iverilog) is not installed")
-    copy = Path(shutil.copytree(bundle.path, folder / "bundle"))
-    top, design = bundle.top, bundle.design
-    text = (copy / "rtl" / f"{top}.v").read_text()
-    (copy / "tb" / f"{top}_harness.v").write_text(harness(top, text))
-    with (copy / "lint.vlt").open("a") as waivers:  # the harness reaches into the design
-        waivers.write(f'lint_off -file "*/{top}_harness.v"\n')
-        waivers.writelines(f'lint_off -rule {rule} -file "*/{top}_control.v"\n' for rule in ("MULTIDRIVEN", "BLKANDNBLK"))
-    shutil.copy(bench, copy / "tb" / "bench.py")
-    shutil.copy(bench.with_name("shell_tb.py"), copy / "tb")
-    library = folder / "driver.so"
-    subprocess.run(["cc", "-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Werror", "-shared", "-fPIC", "-o", library,
-                    copy / "driver" / f"{top}_driver.c"], check=True)
-    vectors = json.loads((copy / "tb" / "vectors.json").read_text())
-    s_axis, m_axis = AxiPort(design.word_in, design.words_in), AxiPort(design.word_out, design.words_out)
-    (folder / "case.json").write_text(json.dumps({
-        "top": top, "design": bundle.manifest["design"], "library": str(library), "driver": str(copy / "driver" / f"{top}_driver.py"),
-        "vectors": vectors, "registers": described(bundle), "beats_in": design.words_in, "beats_out": design.words_out,
-        "bytes_in": s_axis.data_bytes, "bytes_out": m_axis.data_bytes} | more))
-    done = subprocess.run([sys.executable, copy / "tb" / "run.py", "--simulator", simulator, "--vectors", folder / "case.json",
-                           "--results", folder / "seen.json", "--build-dir", folder / "build", "--object-cache", _object_cache()],
-                          capture_output=True, text=True, cwd=folder, check=False)
-    results = folder / "build" / "results.xml"
-    assert results.exists(), (done.stdout + done.stderr)[-4000:]
-    tests = {}
-    for case in xml.etree.ElementTree.parse(results).iter("testcase"):
-        failed = next((child for child in case if child.tag in ("failure", "error")), None)
-        tests[str(case.get("name"))] = None if failed is None else f"{failed.attrib} {(done.stdout + done.stderr)[-4000:]}"
-    return tests, json.loads((folder / "seen.json").read_text())
+    return shelled(tmp_path_factory.mktemp("shell") / "bundle")
 
 
 @pytest.fixture(scope="module", params=["verilator", "icarus"])
@@ -115,14 +41,7 @@ def test_in_simulation(outcome: tuple[dict[str, str | None], dict[str, Any]], na
 
 @pytest.mark.parametrize("name", RUNS)
 def test_counters_are_what_hwsim_predicts(bundle: Bundle, outcome: tuple[dict[str, str | None], dict[str, Any]], name: str) -> None:
-    """hwsim gets what the source offered and when the sink was ready, cycle by cycle; cycles and stalls follow."""
-    seen = outcome[1][name]
-    frames, counters = seen["frames"], seen["counters"]
-    # Behind the last cycle that was seen nothing matters any more.
-    source, sink = (np.array([*seen[key], 1], np.bool_) for key in ("offers", "takes"))
-    trace = bundle.design.simulate(frames, source=source, sink=sink, drains=True)
-    assert {key: counters[key] for key in ("frames_in", "frames_out", "cycles", "input_stalls", "output_stalls")} == {
-        "frames_in": frames, "frames_out": frames, "cycles": max(trace.total_cycles, int(trace.in_cycles[-1]) + 1),
-        "input_stalls": trace.input_stalls, "output_stalls": trace.output_stalls}
+    found, expected = counters(bundle.design, outcome[1][name])
+    assert found == expected
     if name.startswith("hostile"):
-        assert trace.input_stalls > 10 and trace.output_stalls > 10
+        assert expected["input_stalls"] > 10 and expected["output_stalls"] > 10

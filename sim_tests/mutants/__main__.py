@@ -12,6 +12,7 @@ import json
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from rich.console import Console
@@ -22,6 +23,7 @@ from codegen.errors import ToolError
 from intir import BitwrightError
 from intir.whole import write_whole
 
+from . import shell
 from .case import files
 from .cases import CASES
 from .equivalent import EXCUSES
@@ -38,10 +40,11 @@ def main() -> int:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every mutant and what became of it")
     parser.add_argument("--list", action="store_true", help="list the configurations and stop")
     options = parser.parse_args()
-    titles = [title for title in CASES if not options.only or any(title.partition(":")[0] == one or one in title for one in options.only)]
+    every = [*CASES, shell.TITLE]
+    titles = [title for title in every if not options.only or any(title.partition(":")[0] == one or one in title for one in options.only)]
     try:
         if not titles:
-            kinds = ", ".join(dict.fromkeys(title.partition(":")[0] for title in CASES))
+            kinds = ", ".join(dict.fromkeys(title.partition(":")[0] for title in every))
             raise ToolError(f"no configuration is called '{options.only[0]}'; the kinds of blocks are {kinds}")
         if not 1 <= options.mutants <= 4000:
             raise ToolError(f"{options.mutants} mutants; give 1 to 4000")
@@ -63,16 +66,13 @@ def _measured(titles: list[str], options: argparse.Namespace) -> tuple[list[Resu
                   transient=True) as bar, tempfile.TemporaryDirectory(prefix="mutants-") as folder:
         whole, part = bar.add_task("blocks", total=len(titles)), bar.add_task("generating Verilog", total=1)
         for number, title in enumerate(titles):
-            case = CASES[title]()
-            (text,) = files([case])  # one at a time, so that a block's mutants are the same whatever else is measured
             place = Path(folder) / str(number)
             place.mkdir()
 
-            def progress(step: str, done: int, total: int, title: str = case.title) -> None:
+            def progress(step: str, done: int, total: int, title: str = title) -> None:
                 bar.update(part, description=f"{title}: {step}", completed=done, total=total)
 
-            results.append(measure(case, text, place, mutants=options.mutants, seed=options.seed, seconds=options.seconds,
-                                   excuses=EXCUSES.get(case.title), objects=Path(folder) / "objects", progress=progress))
+            results.append(_one(title, place, Path(folder) / "objects", options, progress))
             if options.json:  # after each, so that nothing is lost
                 write_whole(options.json, (json.dumps([one.as_dict() for one in results], indent=1) + "\n").encode())
             bar.advance(whole)
@@ -80,6 +80,15 @@ def _measured(titles: list[str], options: argparse.Namespace) -> tuple[list[Resu
                 counts = ", ".join(f"{results[-1].count(what)} {what}" for what in (KILLED, EQUIVALENT, EXCUSED, SURVIVED))
                 print(f"{time.monotonic() - started:.0f} s: {title}: {counts}", file=sys.stderr, flush=True)
     return results, time.monotonic() - started
+
+
+def _one(title: str, place: Path, objects: Path, options: argparse.Namespace, progress: Callable[[str, int, int], None]) -> Result:
+    if title == shell.TITLE:
+        return shell.measure(place, mutants=options.mutants, seed=options.seed, seconds=options.seconds, progress=progress)
+    case = CASES[title]()
+    (text,) = files([case])  # one at a time, so that a block's mutants are the same whatever else is measured
+    return measure(case, text, place, mutants=options.mutants, seed=options.seed, seconds=options.seconds, excuses=EXCUSES.get(title),
+                   objects=objects, progress=progress)
 
 
 def _print(console: Console, results: list[Result], seconds: float) -> None:

@@ -92,6 +92,11 @@ def mutated(files: Mapping[str, str], top: str, count: int, seed: int = 1) -> Mu
     return Mutated(made["mutated.v"], made["mutated.il"], mutants, int(cells[1]) if cells else 0)
 
 
+def verilog(ilang: str) -> str:
+    """A netlist as Verilog."""
+    return run_yosys({"netlist.il": ilang}, "read_rtlil netlist.il\nwrite_verilog -noattr netlist.v\n")["netlist.v"]
+
+
 def _cells(ilang: str) -> dict[str, str]:
     """Cell -> its kind and what it drives, of a flat netlist as text."""
     found = {}
