@@ -24,19 +24,18 @@ EXCUSES: dict[str, dict[str, str]] = {
         "SRST[0] of the sdffe that drives register_33 stuck at 0":
             "the step's valid bit, delayed to the accumulators, as in the mvu",
     },
-    "eie: 8, 6 and 4 neurons on 2 elements, requantized": {
-        "D[2] (wire _089_[2]) of the sdffe that drives scan_following inverted where bit 0 is 1":
-            "the next word to be scanned goes 0, 5, 6, 3, 4 instead of 0 to 4: its low two bits, the address, are the same, and the ends, 3 and 4, come "
-            "after as many",
-        "Y[0] (wire _051_[0]) of the and that drives _051_ stuck at 0":
-            "bank 0 of the activations would take an inner layer's results while bank 1 is read: with two layers, bank 1 is read by the last one only",
-        "D[0] (wire _088_[0]) of the sdff that drives scan_used inverted where bit 1 is 1":
-            "which of a word's two elements are done: the second is done last, and then the register is cleared",
-    },
     "linebuffer: 3 x 3 taps of 5 x 4 pixels, padded": {
         "D[1] (wire _08_[1]) of the sdffe that drives row inverted where bit 2 is 1":
             "rows go 0, 1, 2, 3, 6, 5, 4, 7: what is looked for is 7, and whether a row is 2 or more, 3 or more, 6 or less",
         "D[1] (wire _19_[1]) of the sdffe that drives rows_port_66_0 inverted where bit 2 is 0":
             "the address of the kept rows goes 0, 3, 4, 2, 1 round instead of 0 to 4: all five words, in an order that is the same each time",
+    },
+    "window: 2 x 2 taps of 3 x 4 pixels, padded": {
+        "Q[0] (wire place0[0]) of the sdffe that drives place0 inverted":
+            "the number of a row is off by one: -2 or -1 for -1, 0 or 1 for 0, 2 or 3 for 2; only whether it is negative is looked at",
+        "A[0] (wire place0[0]) of the add that drives _029_ inverted where bit 1 is 1":
+            "the number of a row is now and then off by one: -2 for -1, 3 for 2; only whether it is negative is looked at",
+        "A[0] (wire place1[0]) of the add that drives _034_ inverted":
+            "the number of a column is now and then off by one: 1 for 0, 0 for 1, -3 for -4; only its sign is looked at",
     },
 }
