@@ -17,7 +17,7 @@ from hwsim.engines.gemm import Gemm
 from hwsim.engines.gemm_commands import encoded, tile
 from hwsim.engines.gemm_cycles import simulate as simulate_array
 from intir import BIPOLAR, Graph, MatMul, Requant, run, signed, unsigned
-from tests.codegen.gemm_cases import products
+from tests.codegen.gemm_cases import anything, products
 from tests.codegen.harness import packed
 from tests.networks import draw, make_design, sparse_mlp
 
@@ -71,20 +71,16 @@ eie("6 and 4 neurons on 2 elements, weights loaded", (6, 4), "requant", 2, 1, qu
 
 
 def gemm(title: str, engine: Gemm, sizes: Sequence[tuple[int, int, int]]) -> None:
-    """An array, and products of matrices (m, k, n) back to back."""
+    """An array, and products of matrices (m, k, n) back to back, then any commands."""
     def make() -> Case:
-        made = products(np.random.default_rng(1), [tile(engine, *size) for size in sizes])
-        commands = [command for one in made for command in one.tiling.commands()]
-        words, lists = [beat for one in made for beat in one.beats], encoded(engine, commands)
-        expected = packed(np.concatenate([one.tiling.rows(one.x, one.w) for one in made]), engine.word_out)
-        last = [int(command.ends and n == command.rows - 1) for command in commands for n in range(command.rows)]
-        expected = [word | end << engine.word_out.bits for word, end in zip(expected, last, strict=True)]
+        made = products(np.random.default_rng(1), [tile(engine, *size) for size in sizes]) + anything(engine, 40, 1)
 
         def moves(sources: Sequence[Bits], sinks: Sequence[Bits]) -> Moves:
-            trace = simulate_array(engine, commands, command_source=sources[0], source=sources[1], sink=sinks[0])
+            trace = simulate_array(engine, made.commands, command_source=sources[0], source=sources[1], sink=sinks[0])
             return [trace.command_cycles.tolist(), trace.in_cycles.tolist()], [trace.out_cycles.tolist()]
 
-        return Case("gemm", title, GemmBlock(engine, module_name(f"gemm: {title}")), {"commands": lists, "i": words}, {"o": expected}, moves, 32,
+        return Case("gemm", title, GemmBlock(engine, module_name(f"gemm: {title}")), {"commands": encoded(engine, made.commands), "i": made.beats},
+                    {"o": made.words_out(engine)}, moves, 32,
                     legal=legal({"i": engine.word_in}))
 
     CASES[f"gemm: {title}"] = make

@@ -8,7 +8,7 @@ import pytest
 from hwsim.engines.gemm import Gemm
 from hwsim.engines.gemm_commands import tile
 from intir import BIPOLAR, TERNARY, IntType, signed, unsigned
-from tests.codegen.gemm_cases import check, products
+from tests.codegen.gemm_cases import anything, check, products
 
 
 def test_one_tile() -> None:
@@ -36,3 +36,12 @@ def test_any_array(seed: int) -> None:
         k = int(rng.integers(1, 2.5 * gemm.depth * gemm.lanes)) if rng.random() < 0.5 else int(rng.integers(1, 8))
         tilings.append(tile(gemm, m, k, n, order=[None, "x", "w"][int(rng.integers(3))]))
     check(gemm, products(rng, tilings), seed)
+
+
+@pytest.mark.parametrize("seed", range(9))
+def test_any_commands(seed: int) -> None:
+    """What the contract of a command allows, whoever writes the list."""
+    rng = np.random.default_rng(seed)
+    x_type, w_type = list(TYPES.values())[seed % len(TYPES)]
+    gemm = Gemm(*[int(rng.integers(1, 5)) for _ in range(3)], x_type, w_type, 26, depth=int(2 ** rng.integers(1, 5)), commands=int(rng.integers(2, 7)))
+    check(gemm, anything(gemm, 40, seed), seed)
