@@ -33,8 +33,8 @@ from quant.compress.errors import CompressionError
 
 from .hardware_costs import HardwareCosts
 
-#: An int8 array, an XNOR array, EIE.
-MACHINES = ("edge_npu_int8", "xnor_64", "eie_64")
+#: An int8 array, an XNOR array, EIE with codes wide enough for any int8 network.
+MACHINES = ("edge_npu_int8", "xnor_64", "eie_64_int8")
 #: Designs of a network's compressed forms are planned for this part of the rate that its int8 form reaches unless told.
 RATE_PART = 0.25
 HEAD = "# bitwright compress 1"

@@ -45,7 +45,7 @@ def compress(
     seeds: Annotated[list[int] | None, typer.Option("--seed", min=0, max=2**31, help="May be given again: then the table has "
                                                     "means [default: 0].")] = None,
     machines: Annotated[list[str] | None, typer.Option(
-        "--machine", help="To simulate on; may be given again [default: edge_npu_int8, xnor_64, eie_64].")] = None,
+        "--machine", help="To simulate on; may be given again [default: edge_npu_int8, xnor_64, eie_64_int8].")] = None,
     output: Annotated[Path | None, typer.Option(
         "-o", "--output", metavar="FILE", help="With --method: write the network, .onnx or .intir. With --compare: keep results in "
         "a .csv file; the same command goes on after a kill.")] = None,

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from intir import BitwrightError, Graph
 
 from ..autoplan import auto_plan
@@ -14,7 +12,7 @@ from ..design import ample_design, make_design
 from ..engines.memories import Resources
 from ..layers import collect
 from ..plan import Plan, PlanError
-from ..systems.eie_array import CODE_BITS
+from ..systems.eie_array import values_besides_0
 from ..systems.machine_file import load_machine
 from ..systems.run import simulate
 from ..systems.workload import workload_of
@@ -66,7 +64,8 @@ class AsDesign:
 def on_machines(graph: Graph, names: Iterable[str]) -> tuple[OnMachine, ...]:
     """One frame on each machine, approximately (`systems.run.simulate`).
 
-    EIE's memories hold 4-bit codes, so a layer must have 15 values besides 0 at most; one with more can't run there.
+    EIE's memories hold codes, so a layer with more values than an array's codes tell apart can't run there:
+    15 besides 0 on `eie_64`.
     """
     workload = workload_of(graph)
     made = []
@@ -74,11 +73,12 @@ def on_machines(graph: Graph, names: Iterable[str]) -> tuple[OnMachine, ...]:
         try:
             machine = load_machine(name)
             if machine.array.kind == "eie":
+                most = (1 << machine.array.code_bits) - 1
                 for work in workload.works:
-                    values = 0 if work.matrix is None else len(np.setdiff1d(work.matrix, [0]))
-                    if values >= 1 << CODE_BITS:
+                    values = 0 if work.matrix is None else values_besides_0(work.matrix)
+                    if values > most:
                         raise PlanError(f"{work.name} has {values} values besides 0, and a code of {machine.name} tells "
-                                        f"{(1 << CODE_BITS) - 1} apart: share the weights")
+                                        f"{most} apart: share the weights")
             report = simulate(workload, machine)
             made.append(OnMachine(name, 1e6 * report.seconds, report.total_pj / 1e6))
         except BitwrightError as error:

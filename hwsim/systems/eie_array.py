@@ -27,8 +27,8 @@ from .machine import Machine
 from .memory import RunError
 from .work import Work
 
-#: Of the paper: columns that an element holds, bits of an entry's index and code, entries of a word, bits of a pointer.
-QUEUE_DEPTH, INDEX_BITS, CODE_BITS, WORD_ENTRIES, POINTER_BITS = 8, 4, 4, 8, 16
+#: Of the paper: columns that an element holds, bits of an entry's index and code, of a word of the matrix memory, of a pointer.
+QUEUE_DEPTH, INDEX_BITS, CODE_BITS, WORD_BITS, POINTER_BITS = 8, 4, 4, 64, 16
 #: Columns of a matrix that is drawn, and the seed; what is left out is in proportion.
 SAMPLED_COLUMNS, SEED = 1024, 1
 
@@ -49,6 +49,8 @@ class Sparse:
     broadcasts : float
     stored_entries : float
         Of the matrix.
+    entry_bits : int
+        Index and code.
     """
 
     cycles: float
@@ -58,6 +60,7 @@ class Sparse:
     pointers: float
     broadcasts: float
     stored_entries: float
+    entry_bits: int
 
 
 def stored_bytes(work: Work, machine: Machine) -> float:
@@ -66,7 +69,7 @@ def stored_bytes(work: Work, machine: Machine) -> float:
         return 0.0
     one = _sparse(work, machine)
     pointers = (work.product.terms + 1) * machine.array.rows * POINTER_BITS / 8
-    return work.product.groups * (one.stored_entries * (INDEX_BITS + CODE_BITS) / 8 + pointers)
+    return work.product.groups * (one.stored_entries * one.entry_bits / 8 + pointers)
 
 
 def all_on_chip(works: tuple[Work, ...], machine: Machine) -> bool:
@@ -96,7 +99,7 @@ def run_layer(work: Work, machine: Machine, batch: int) -> ArrayRun:
     touched = times * (product.terms + product.filters + 4 * one.broadcasts * array.rows)  # scanned, written back, queued
     return ArrayRun(
         ideal, cycles - ideal, f"{times} products of {product.terms} x {product.filters}, rows dealt to {array.rows} elements",
-        sram_bits={("weights", "read"): one.words * times * WORD_ENTRIES * (INDEX_BITS + CODE_BITS),
+        sram_bits={("weights", "read"): one.words * times * WORD_BITS,
                    ("pointers", "read"): one.pointers * times * POINTER_BITS,
                    ("activations", "read"): float(product.terms * times * a), ("outputs", "write"): work.output.bytes * batch * 8},
         dram_bytes={("activations", "read"): work.reads[0].bytes * batch, ("weights", "read"): stored_bytes(work, machine),
@@ -117,7 +120,7 @@ def _sparse(work: Work, machine: Machine) -> Sparse:
         raise RunError(f"{work.name} has no weights")
     pes, active = machine.array.rows, work.reads[0].density
     if work.matrix is not None:
-        return _given(_Matrix(work.matrix[:product.filters]), pes, active)
+        return _given(_Matrix(work.matrix[:product.filters]), pes, active, machine.array.code_bits)
     return _drawn(product.terms, product.filters, weights.density, pes, active)
 
 
@@ -136,9 +139,10 @@ class _Matrix:
 
 
 @lru_cache(256)
-def _given(matrix: _Matrix, pes: int, active: float) -> Sparse:
+def _given(matrix: _Matrix, pes: int, active: float, code_bits: int) -> Sparse:
     rows, columns = np.nonzero(matrix.values)
-    return _run(rows, columns, (matrix.values.shape[1], matrix.values.shape[0]), pes, active, 1.0)
+    bits = CODE_BITS if values_besides_0(matrix.values) < 1 << CODE_BITS else code_bits
+    return _run(rows, columns, (matrix.values.shape[1], matrix.values.shape[0]), pes, active, 1.0, bits)
 
 
 @lru_cache(1024)
@@ -146,14 +150,24 @@ def _drawn(terms: int, filters: int, density: float, pes: int, active: float) ->
     columns = min(terms, SAMPLED_COLUMNS)
     pattern = np.random.default_rng(SEED).random((columns, filters), np.float32) < density
     column, row = np.nonzero(pattern)
-    return _run(row, column, (columns, filters), pes, active, terms / columns)
+    return _run(row, column, (columns, filters), pes, active, terms / columns, CODE_BITS)
+
+
+def values_besides_0(matrix: NDArray[np.int64]) -> int:
+    """How many values a layer's codes must tell apart."""
+    return len(np.setdiff1d(matrix, [0]))
+
+
+def _word_entries(entry_bits: int) -> int:
+    """A power of two, so that a position's low bits choose an entry of its word."""
+    return 1 << (WORD_BITS // entry_bits).bit_length() - 1
 
 
 def _run(rows: NDArray[np.int64], columns: NDArray[np.int64], shape: tuple[int, int], pes: int, active: float,
-         scale: float) -> Sparse:
+         scale: float, code_bits: int) -> Sparse:
     matrix: Csc = encode_entries(rows, columns, np.ones(len(rows), np.int64), shape, pes, np.array([0, 1]),
-                                 index_bits=INDEX_BITS, code_bits=CODE_BITS)
+                                 index_bits=INDEX_BITS, code_bits=code_bits)
     x = np.random.default_rng(SEED + 1).random(shape[0]) < active
-    run = run_product(matrix, x, lanes=pes, queue_depth=QUEUE_DEPTH, read_entries=WORD_ENTRIES)
+    run = run_product(matrix, x, lanes=pes, queue_depth=QUEUE_DEPTH, read_entries=_word_entries(INDEX_BITS + code_bits))
     return Sparse(run.cycles * scale, run.entries * scale, (run.entries - run.padding_entries) * scale, run.word_reads * scale,
-                  run.pointer_reads * scale, run.broadcasts * scale, matrix.entries * scale)
+                  run.pointer_reads * scale, run.broadcasts * scale, matrix.entries * scale, INDEX_BITS + code_bits)

@@ -42,6 +42,8 @@ class Array:
         Registers between the memories and the elements, and behind these.
     device : str
         Of a ``dataflow`` array: one of `hwsim.devices.DEVICES`.
+    code_bits : int
+        Of an ``eie`` array's entries in layers whose values 4 bits do not tell apart.
     """
 
     kind: str
@@ -58,6 +60,7 @@ class Array:
     padded: bool = False
     pipeline_cycles: int = 0
     device: str = ""
+    code_bits: int = 4
 
     @property
     def peak_macs(self) -> int:

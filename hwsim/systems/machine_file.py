@@ -29,7 +29,8 @@ MOST_PARTS = 16
 DRAM_COLUMNS = ("kind", "gb_per_s", "latency_ns", "burst_bytes", "source")
 #: An array of one kind only takes these keys.
 ONLY_FOR = {"dataflow": ("systolic", "popcount"), "device": ("dataflow",), "overlapped": ("systolic", "popcount"),
-            "eager": ("systolic", "popcount"), "padded": ("systolic", "popcount"), "pipeline_cycles": ("systolic", "popcount")}
+            "eager": ("systolic", "popcount"), "padded": ("systolic", "popcount"), "pipeline_cycles": ("systolic", "popcount"),
+            "code_bits": ("eie",)}
 
 
 def machine_names() -> list[str]:
@@ -257,7 +258,7 @@ def _array(given: Checked) -> Array:
                   given.get("activation_bits", bits), given.get("weight_bits", bits), given.get("sum_bits", Array.sum_bits),
                   given.get("overlapped", Array.overlapped), given.get("eager", Array.eager),
                   given.get("padded", Array.padded), given.get("pipeline_cycles", Array.pipeline_cycles),
-                  given.get("device", Array.device))
+                  given.get("device", Array.device), given.get("code_bits", Array.code_bits))
     if array.peak_macs > 2**31:
         raise given.error("rows", f"{rows} x {columns} elements of {array.lanes} lanes are {array.peak_macs:,} products a cycle; "
                           "give at most 2**31")

@@ -72,6 +72,7 @@ ARRAY_KEYS: Final = {
     "padded": Key("flag", "whether operands lie in memory as words that fill the array, whatever of them a tile uses"),
     "pipeline_cycles": Key("integer", "registers between the memories and the elements, and behind these", 0, 1024),
     "device": Key("word", "the FPGA of a `dataflow` array", words=tuple(DEVICES)),
+    "code_bits": Key("integer", "of an `eie` array's entries in layers whose values 4 bits do not tell apart", 4, 12),
 }
 #: Ways to state the size of a memory, and what one of it is in bytes.
 SIZES: Final = {"bytes": 1, "kib": 2**10, "mib": 2**20}

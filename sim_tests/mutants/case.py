@@ -42,6 +42,16 @@ class Port:
     is_input: bool
 
 
+@dataclass(frozen=True)
+class Rule:
+    """What users of a block keep to: bits `first` to `first + bits - 1` of a port's words are one of `codes`."""
+
+    port: str
+    first: int
+    bits: int
+    codes: frozenset[int]
+
+
 @dataclass(frozen=True, eq=False)
 class Case:
     """One block in one configuration.
@@ -61,8 +71,8 @@ class Case:
         Of the block: pauses are up to twice as long.
     loads : tuple of int
         Words for the port `load`, which go in before the first frame.
-    legal : port -> (lane width, least code, greatest code)
-        What a word's lanes may hold, where that is not every code; proofs assume it.
+    legal : tuple of Rule
+        What words may hold, where that is not everything; proofs assume it.
     """
 
     kind: str
@@ -73,7 +83,7 @@ class Case:
     moves: Callable[[Sequence[Bits], Sequence[Bits]], Moves]
     period_cycles: int
     loads: tuple[int, ...] = ()
-    legal: tuple[tuple[str, int, tuple[int, ...]], ...] = ()
+    legal: tuple[Rule, ...] = ()
 
     @property
     def title(self) -> str:

@@ -21,7 +21,7 @@ from tests.codegen.gemm_cases import anything, products
 from tests.codegen.harness import packed
 from tests.networks import draw, make_design, sparse_mlp
 
-from .case import Bits, Case, Moves, module_name
+from .case import Bits, Case, Moves, Rule, module_name
 from .models import legal
 from .stimulus import Int64, beside, walks
 
@@ -70,18 +70,30 @@ eie("8, 6 and 4 neurons on 2 elements, requantized", (8, 6, 4), "requant", 2, 2,
 eie("6 and 4 neurons on 2 elements, weights loaded", (6, 4), "requant", 2, 1, queue_depth=2, index_bits=2, read_entries=1, weights="loaded")
 
 
+def possible(engine: Gemm) -> tuple[Rule, ...]:
+    """Commands as their encoder lets them through: what they load and read lies in half a memory, and a tile has the array's rows."""
+    at, first = 0, {}
+    for name, bits in engine.fields:
+        first[name], at = at, at + bits
+    size, words, address = engine.depth, engine.depth.bit_length(), engine.address_bits
+    reads = frozenset(x | w << address | count << 2 * address for x in range(size) for w in range(size) for count in range(1, size - max(x, w) + 1))
+    return (Rule("commands", first["load_x"], words, frozenset(range(size + 1))),
+            Rule("commands", first["load_w"], words, frozenset(range(size + 1))),
+            Rule("commands", first["x_at"], 2 * address + words, reads),
+            Rule("commands", first["rows"], engine.rows.bit_length(), frozenset(range(engine.rows + 1))))
+
+
 def gemm(title: str, engine: Gemm, sizes: Sequence[tuple[int, int, int]]) -> None:
     """An array, and products of matrices (m, k, n) back to back, then any commands."""
     def make() -> Case:
-        made = products(np.random.default_rng(1), [tile(engine, *size) for size in sizes]) + anything(engine, 40, 1)
+        made = products(np.random.default_rng(1), [tile(engine, *size) for size in sizes]) + anything(engine, 80, 1)
 
         def moves(sources: Sequence[Bits], sinks: Sequence[Bits]) -> Moves:
             trace = simulate_array(engine, made.commands, command_source=sources[0], source=sources[1], sink=sinks[0])
             return [trace.command_cycles.tolist(), trace.in_cycles.tolist()], [trace.out_cycles.tolist()]
 
         return Case("gemm", title, GemmBlock(engine, module_name(f"gemm: {title}")), {"commands": encoded(engine, made.commands), "i": made.beats},
-                    {"o": made.words_out(engine)}, moves, 32,
-                    legal=legal({"i": engine.word_in}))
+                    {"o": made.words_out(engine)}, moves, 32, legal=(*legal({"i": engine.word_in}), *possible(engine)))
 
     CASES[f"gemm: {title}"] = make
 

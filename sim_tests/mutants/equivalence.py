@@ -131,12 +131,8 @@ def _stream_rules(b: Builder, first: int, valid: int, words: list[int], ready: i
 
 
 def _legal(b: Builder, case: Case, port: str, words: list[int]) -> list[int]:
-    rules = []
-    for name, bits, codes in case.legal:
-        if name == port:
-            for lane in range(0, len(words), bits):
-                rules.append(b.any(*(b.all(*(words[lane + n] ^ 1 ^ (code >> n & 1) for n in range(bits))) for code in codes)))
-    return rules
+    return [b.any(*(b.all(*(words[rule.first + n] ^ 1 ^ (code >> n & 1) for n in range(rule.bits))) for code in sorted(rule.codes)))
+            for rule in case.legal if rule.port == port]
 
 
 def prove(case: Case, both: Circuit, mutant: int, seconds: float = 60) -> str:

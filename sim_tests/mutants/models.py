@@ -15,16 +15,19 @@ from hwsim.engines.fifo import StreamFifo
 from tests.codegen.harness import naive_join, packed
 from tests.hwsim.naive import Splitter
 
-from .case import Bits, Case, Moves, module_name
+from .case import Bits, Case, Moves, Rule, module_name
 
 Int64 = NDArray[np.int64]
-Legal = tuple[tuple[str, int, tuple[int, ...]], ...]
 
 
-def legal(words: dict[str, Word]) -> Legal:
+def legal(words: dict[str, Word]) -> tuple[Rule, ...]:
     """What the lanes of a port may hold, for those ports whose type does not use every code."""
-    return tuple((port, word.type.bits, tuple(sorted({int(code) for code in word.type.encode(
-        np.arange(word.type.levels) * word.type.step + word.type.lo)}))) for port, word in words.items() if word.type.levels < 1 << word.type.bits)
+    rules = []
+    for port, word in words.items():
+        if word.type.levels < 1 << word.type.bits:
+            codes = word.type.encode(np.arange(word.type.levels) * word.type.step + word.type.lo)
+            rules += [Rule(port, lane * word.type.bits, word.type.bits, frozenset(codes.tolist())) for lane in range(word.lanes)]
+    return tuple(rules)
 
 
 def in_a_row(timing: Block, words_in: int, words_out: int) -> Callable[[Sequence[Bits], Sequence[Bits]], Moves]:

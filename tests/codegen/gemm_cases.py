@@ -70,26 +70,30 @@ def products(rng: np.random.Generator, tilings: Sequence[Tiling]) -> Program:
 
 def anything(gemm: Gemm, count: int, seed: int) -> Program:
     """`count` commands, not only those that a product becomes: loads of any length or none, any words of a half, sums that begin anew
-    or go on, tiles of any rows or none."""
+    or go on, some up to the least and greatest that fit, tiles of any rows or none."""
     rng = np.random.default_rng(seed)
     made = Program()
     largest = max(abs(x * w) for x in (gemm.x_type.lo, gemm.x_type.hi) for w in (gemm.w_type.lo, gemm.w_type.hi))
     most = gemm.sum_type.hi // (largest * gemm.lanes)  # words whose sum surely fits
     x = w = np.zeros((0, 0, 0), np.int64)
     sums, words = np.zeros((gemm.rows, gemm.columns), np.int64), 0
+    ends_of: list[int | None] = [None, None]  # of a run to the least or the greatest sums: the operands' values
     for number in range(count):
-        loads = [int(rng.integers(1, gemm.depth + 1)) if number == 0 or rng.random() < 0.5 else 0 for _ in range(2)]
-        if loads[0]:
-            x = values(rng, gemm.x_type, loads[0], gemm.rows, gemm.lanes)
-            made.beats += _beats(x, gemm.x_word)
-        if loads[1]:
-            w = values(rng, gemm.w_type, loads[1], gemm.columns, gemm.lanes)
-            made.beats += _beats(w, gemm.w_word)
-        length = int(rng.integers(1, min(len(x), len(w), most) + 1))
-        x_at, w_at = (int(rng.integers(0, len(half) - length + 1)) for half in (x, w))
-        keeps = number > 0 and words + length <= most and bool(rng.random() < 0.5)
+        keeps = number > 0 and words < most and (ends_of[0] is not None or bool(rng.random() < 0.5))
         if not keeps:
             sums, words = np.zeros_like(sums), 0
+            extreme = rng.random() < 0.2
+            ends_of = [int(rng.choice([kind.lo, kind.hi])) if extreme else None for kind in (gemm.x_type, gemm.w_type)]
+        needs = number == 0 or (not keeps and ends_of[0] is not None)
+        loads = [int(rng.integers(1, gemm.depth + 1)) if needs or rng.random() < 0.5 else 0 for _ in range(2)]
+        if loads[0]:
+            x = _half(rng, gemm.x_type, ends_of[0], loads[0], gemm.rows, gemm.lanes)
+            made.beats += _beats(x, gemm.x_word)
+        if loads[1]:
+            w = _half(rng, gemm.w_type, ends_of[1], loads[1], gemm.columns, gemm.lanes)
+            made.beats += _beats(w, gemm.w_word)
+        length = int(rng.integers(1, min(len(x), len(w), most - words) + 1))
+        x_at, w_at = (int(rng.integers(0, len(half) - length + 1)) for half in (x, w))
         sums = sums + np.einsum("krl,kcl->rc", x[x_at:x_at + length], w[w_at:w_at + length])
         words += length
         rows = int(rng.integers(0, gemm.rows + 1)) if number < count - 1 else gemm.rows
@@ -98,6 +102,11 @@ def anything(gemm: Gemm, count: int, seed: int) -> Program:
         made += Program([Command(*loads, x_at, w_at, length, rows, keeps, ends, terms)], [], list(sums[:rows]),
                         [ends and row == rows - 1 for row in range(rows)])
     return made
+
+
+def _half(rng: np.random.Generator, kind: IntType, value: int | None, *shape: int) -> Int64:
+    """Words of a tile memory: any, or all the same."""
+    return values(rng, kind, *shape) if value is None else np.full(shape, value, np.int64)
 
 
 def _beats(words: Int64, word: Word) -> list[int]:
