@@ -1,0 +1,42 @@
+"""What each kind of compression leaves is a network that the whole path takes: lowered, planned, built and co-verified."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hwsim.autoplan import auto_plan
+from hwsim.engines.eie import Eie
+from quant.compress.bench import methods_search
+from quant.compress.bench.data import load
+from quant.compress.bench.integers import to_integers
+from quant.compress.bench.job import Job
+from quant.compress.bench.methods import METHODS, method_of
+from quant.compress.bench.models import Model, load_model
+from sim_tests.harness import co_verify
+from tests.bitwright import compress_net
+from tests.bitwright.test_compress import Sizes
+
+#: The others leave a network of the same structure as one of these: weights of 8 bits, some of them 0, or fewer channels.
+BUILT = ("int8", "lsq", "ttq", "bwn", "xnor", "tbn", "deep-compression", "pattern", "lasso", "slimming", "sharing", "hashed", "circulant",
+         "product", "svd", "spatial", "tucker", "cp", "haq")
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    return load_model(f"{compress_net.__file__}:trained")
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_is_built(name: str, model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of `BUILT` to the last bit and cycle; of the others, the plan."""
+    monkeypatch.setattr(methods_search, "TRIALS", 3)
+    method = method_of(name)
+    data = load(compress_net.write(tmp_path))
+    job = Job(model, data, None if method.budget is None else method.budget.default, epochs=1, hardware=Sizes())
+    graph = to_integers(job, method.run(job)).graph
+    plan = auto_plan(graph, sparse=4 if name == "deep-compression" else None)
+    if name in BUILT:
+        bundle, _ = co_verify(graph, plan, tmp_path, frames=2)
+        assert any(isinstance(stage.engine, Eie) for stage in bundle.design.stages) == (name == "deep-compression")
