@@ -13,7 +13,7 @@ Algorithms", 2014.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -27,6 +27,8 @@ from quant.nn.checks import check_bits, check_model
 from quant.nn.fold import LAYERS, NORMS, Norm
 from quant.nn.traced import Traced
 
+from .channels.coupling import couple
+from .channels.removal import without
 from .errors import CompressionError
 
 #: Of the student's and the teacher's output, a scalar; an adversarial term can be part of it.
@@ -178,33 +180,20 @@ def remove_channels(network: nn.Module, example: Tensor) -> nn.Module:
         Channels depend on each other in a way that can't be followed, or the outputs for the example would change: behind a
         sigmoid a channel of zeros is one of halves.
     """
-    # Only here: which channels go together is torch-pruning's knowledge.
-    import torch_pruning
-
-    result = copy.deepcopy(network)
+    coupling = couple(network, example)
     behind = _norms_behind_layers(Traced(network, example))
-    modules = dict(result.named_modules())
-    layer_of = {id(modules[name]): id(modules[layer]) for name, layer in behind.items()}
-    norm_of = {layer: norm for norm, layer in layer_of.items()}
-    try:
-        graph = torch_pruning.DependencyGraph().build_dependency(result, example_inputs=example[:1])
-    except Exception as error:  # whatever a library raises at what it doesn't know
-        raise CompressionError(f"channels of {type(network).__name__} can't be removed: {error}") from error
-    for name in behind:
-        norm = _norm(result, name)
-        for channel in reversed(range(norm.num_features)):
-            if norm.num_features == 1 or not _is_off(norm, [channel]):
-                continue
-            group = graph.get_pruning_group(norm, torch_pruning.prune_batchnorm_out_channels, [channel])
-            gone = {}
-            for dependency, places in group:
-                target = dependency.target.module
-                if isinstance(target, NORMS):
-                    gone[id(target)] = _is_off(target, places) and target.num_features > len(places)
-            givers = {id(dependency.target.module) for dependency, _ in group
-                      if isinstance(dependency.target.module, LAYERS) and graph.is_out_channel_pruning_fn(dependency.handler)}
-            if all(gone.values()) and all(gone.get(norm_of.get(giver, 0), False) for giver in givers):
-                group.prune()
+    norm_of = {layer: norm for norm, layer in behind.items()}
+    left = {name: part.num_features for name, part in network.named_modules() if isinstance(part, NORMS)}
+    dropped = []
+    for unit in (unit for group in coupling.groups for unit in group.units if not unit.fixed):
+        norms = {name: indices for name, indices in unit.followers.items() if name in left}
+        givers = [*unit.outputs, *(name for name in unit.followers if name in coupling.followers)]
+        if (all(norm_of.get(giver) in norms for giver in givers)
+                and all(_is_off(network, name, indices) and left[name] > len(indices) for name, indices in norms.items())):
+            dropped.append(unit)
+            for name, indices in norms.items():
+                left[name] -= len(indices)
+    result = without(network, example, coupling, dropped)
     with torch.no_grad():
         before, after = network(example), result(example)
     if before.shape != after.shape or not torch.allclose(before, after, rtol=1e-3, atol=1e-3 * float(before.abs().max())):
@@ -213,8 +202,9 @@ def remove_channels(network: nn.Module, example: Tensor) -> nn.Module:
     return result
 
 
-def _is_off(norm: Norm, places: list[int]) -> bool:
-    return not bool(norm.weight[places].any()) and not bool(norm.bias[places].any())
+def _is_off(network: nn.Module, name: str, places: Sequence[int]) -> bool:
+    norm = _norm(network, name)
+    return norm.affine and not bool(norm.weight[list(places)].any()) and not bool(norm.bias[list(places)].any())
 
 
 def _norm(network: nn.Module, name: str) -> Norm:
