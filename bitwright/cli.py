@@ -8,7 +8,7 @@ import sys
 
 import typer
 
-from .commands import compress, design, explore, files, network, overlay, synth, systems
+from .commands import compress, design, explore, files, network, overlay, sensitivity, synth, systems
 from .shell import stop_on_terminate
 
 app = typer.Typer(
@@ -19,7 +19,7 @@ app = typer.Typer(
 
 for command in (network.lower, network.check, network.run, design.plan, design.sim, design.build, design.verify, synth.synth,
                 files.export, systems.machines, systems.complexity, explore.search, explore.sweep, overlay.overlay,
-                compress.compress):
+                compress.compress, sensitivity.sensitivity):
     app.command()(command)
 app.command("show")(files.show_)
 

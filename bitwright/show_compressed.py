@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterable, Sequence
+from importlib.util import find_spec
 from itertools import groupby
 from pathlib import Path
 from statistics import mean, stdev
@@ -104,20 +105,24 @@ def curve(title: str, rows: Sequence[Row], console: Console) -> None:
         console.print(ascii_plot(points, "times smaller", "right %", min(console.width, 110)), markup=False, highlight=False)
 
 
-def drawing(path: Path | None) -> Callable[[Sequence[Row]], bytes]:
-    """The function that draws rate against distortion as the kind of picture that a path names.  Raises InputError."""
+def drawable(path: Path | None) -> None:
+    """Refuse, before any work, a path that no picture can be drawn to.  Raises InputError."""
     if path is not None and path.suffix not in PICTURES:
         raise InputError(f"cannot draw '{path}': pictures end in {', '.join(PICTURES)}; name one so")
-    try:
-        from matplotlib import rc_context
-        from matplotlib.figure import Figure
-        from matplotlib.ticker import FuncFormatter, NullFormatter
-    except ImportError:
-        if path is not None:
-            raise InputError("drawing needs matplotlib; install it, or bitwright[compress]") from None
+    if path is not None and find_spec("matplotlib") is None:
+        raise InputError("drawing needs matplotlib; install it, or bitwright[compress]")
+
+
+def drawing(path: Path | None) -> Callable[[Sequence[Row]], bytes]:
+    """The function that draws rate against distortion as the kind of picture that a path names.  Raises InputError."""
+    drawable(path)
 
     def draw(rows: Sequence[Row]) -> bytes:
         assert path is not None
+        from matplotlib import rc_context
+        from matplotlib.figure import Figure
+        from matplotlib.ticker import FuncFormatter, NullFormatter
+
         models = list(dict.fromkeys(row["model"] for row in rows))
         names = [name for name in dict.fromkeys(row["method"] for row in rows) if name != FLOAT]
         figure = Figure(figsize=(5.2 * min(2, len(models)) + 2.2, 4.2 * -(-len(models) // 2)), layout="constrained")

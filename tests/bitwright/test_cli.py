@@ -24,7 +24,7 @@ from quant.qonnx_exec import execute
 from tests.bitwright.conftest import CLASSES, PIXELS, Files, invoke, tiny_qonnx
 
 COMMANDS = ["lower", "check", "run", "plan", "sim", "build", "verify", "synth", "search", "sweep", "overlay", "show", "export", "machines", "complexity",
-            "compress"]
+            "compress", "sensitivity"]
 
 
 def ok(*arguments: object) -> str:
