@@ -27,7 +27,6 @@ STEP: Final = 0.7
 
 def searched_channels(job: Job) -> nn.Module:
     """AMC: how many channels each layer keeps, within a latency on the int8 array; then retrained."""
-    hardware = job.asked
     scores = l1_scores(job.network, job.images)
     coupling = couple(job.network, job.images[:2])
     # one layer speaks for those that are coupled with it
@@ -36,17 +35,16 @@ def searched_channels(job: Job) -> nn.Module:
     def smaller(network: nn.Module, choice: Mapping[str, float]) -> nn.Module:
         return keep_channels(network, job.images, scores, keep=choice)
 
-    found = search_densities(job.network, _judged(job), cost=hardware.latency_us, compress=smaller, densities=KEEPS, layers=layers,
-                             budget=job.left * hardware.latency_us(job.network), trials=TRIALS, seed=job.seed)
+    found = search_densities(job.network, _judged(job), cost=_part_of(job.asked.latency_us, job.network), compress=smaller,
+                             densities=KEEPS, layers=layers, budget=job.left, trials=TRIALS, seed=job.seed)
     return job.retrain(found.build(found.best))
 
 
 def searched_bits(job: Job) -> nn.Module:
     """HAQ: bits of each layer's weights and activations, within a latency on the bit-serial array; then retrained."""
-    cost = job.asked.bit_serial_latency_us
     options: dict[str, Any] = {"input_integers": job.data.input_integers, "learn_scales": False}
-    found = search_bits(job.network, job.images, _judged(job), cost=cost, budget=job.left * cost(job.network), trials=TRIALS,
-                        seed=job.seed, **options)
+    found = search_bits(job.network, job.images, _judged(job), cost=_part_of(job.asked.bit_serial_latency_us, job.network),
+                        budget=job.left, trials=TRIALS, seed=job.seed, **options)
     return job.tune(found.build(found.best))
 
 
@@ -54,6 +52,12 @@ def energy_aware(job: Job) -> nn.Module:
     """The layer that takes most energy on the sparse machine is pruned first, and the rest made to fit; then retrained."""
     return energy_aware_pruning(job.network, job.images, job.asked.sparse_energies_pj, energy_kept=job.left, step=STEP,
                                 retrain=job.retraining(), seed=job.seed)
+
+
+def _part_of(cost: Callable[[nn.Module], float], network: nn.Module) -> Callable[[nn.Module], float]:
+    """A cost as a part of a network's, as budgets are given."""
+    whole = cost(network)
+    return lambda other: cost(other) / whole
 
 
 def _judged(job: Job) -> Callable[[nn.Module], float]:
