@@ -71,13 +71,13 @@ class Loading:
 
     def moves(self, sources: Sequence[Bits], sinks: Sequence[Bits]) -> Moves:
         """The cycles of all transfers."""
-        played = self._sessions(sources, sinks)
+        played = self.sessions(sources, sinks)
         taken, loads, given = ([cycle for one in each for cycle in one] for each in zip(*((s.taken, s.loads, s.given) for s in played), strict=True))
         return [taken, loads], [given]
 
     def offers(self, sources: Sequence[Bits], sinks: Sequence[Bits]) -> list[Bits]:
         """The cycles in which frames and weights may begin to be offered."""
-        played = self._sessions(sources, sinks)
+        played = self.sessions(sources, sinks)
         cycles = np.arange(played[-1].given[-1] + 1)
         found = []
         for source, ranges in zip(sources, ([(s.begins, s.taken[-1]) for s in played], [(s.asks, s.loads[-1]) for s in played]), strict=True):
@@ -87,8 +87,9 @@ class Loading:
             found.append(there & source[cycles % len(source)])
         return found
 
-    def _sessions(self, sources: Sequence[Bits], sinks: Sequence[Bits]) -> list[Session]:
+    def sessions(self, sources: Sequence[Bits], sinks: Sequence[Bits]) -> list[Session]:
         frames, weights = sources
+        """What each network does, where sources offer and the sink takes in these cycles."""
         played: list[Session] = []
         for number, network in enumerate(self.networks):
             opens, asks = 0, 0
@@ -99,7 +100,7 @@ class Loading:
             loads = _offered(weights, asks, len(network.loads))
             loads[0] = max(loads[0], opens)
             loads[1:] = _offered(weights, loads[0] + 1, len(loads) - 1)
-            begins = max(opens, loads[0] - number % network.task.words_in)  # at least one word of a frame comes no sooner than the weights
+            begins = max(opens, loads[0] - (network.task.words_in - 1))  # with a whole frame there, no weights come
             task = replace(network.task, clear_cycles=max(0 if played else self.clear_cycles, loads[-1] + SETTLE_CYCLES - begins))
             trace = simulate([task], len(network.words), len(network.expected), source=np.roll(frames, -begins), sink=np.roll(sinks[0], -begins),
                              drains=True)

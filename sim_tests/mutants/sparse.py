@@ -86,7 +86,7 @@ def network(sizes: Sequence[int], there: Callable[[Any, int, int], Int64], seed:
 
 
 def inputs(graph: Graph, most: int) -> Int64:
-    """Sparse and dense frames, no activation and all, the least and greatest sums, and inner sums at halves that are rounded, and beside them.
+    """Each set of activations that are not 0; the least and greatest sums; inner sums at halves that are rounded, and beside them, or any.
 
     Parameters
     ----------
@@ -94,24 +94,42 @@ def inputs(graph: Graph, most: int) -> Int64:
         Of the last.
     """
     rng = np.random.default_rng(1)
-    product, requant, *_ = (node.op for node in graph.nodes)
-    assert isinstance(product, MatMul) and isinstance(requant, Requant)
-    pool = draw(X, (100_000, len(product.weights)), rng)
+    product, *rest = (node.op for node in graph.nodes)
+    assert isinstance(product, MatMul)
+    size = len(product.weights)
+    pool = draw(X, (40_000, size), rng)
+    sets = draw(IntType(1, X.hi), (1 << size, size), rng) * (rng.permutation(1 << size)[:, None] >> np.arange(size) & 1)
     pool *= rng.random(pool.shape) < rng.random((len(pool), 1))
-    x = pool[:6].copy()
-    x[1], x[-1] = 0, X.hi
-    halves = (2 * np.arange(ACT.lo - 2, ACT.hi + 2) + 1) << (requant.shift[:, None] - 1)
-    found = beside(pool @ product.weights * requant.multiplier, np.concatenate([halves, halves + 1], axis=1))
-    ends = walks(X, product.weights, 1)[::len(product.weights)]
-    return np.concatenate([x, ends, pool[found if len(found) <= most else rng.choice(found, most, replace=False)]])[:6 + most]
+    ends = walks(X, product.weights, 1)
+    found: Sequence[int] = range(len(pool))
+    if rest:
+        assert isinstance(rest[0], Requant)
+        found = rounded(pool @ product.weights * rest[0].multiplier, rest[0].shift)
+    return np.concatenate([sets, ends[::size], ends[size::size], pool[rng.permutation(found)[:most]]])
+
+
+def rounded(products: Int64, shift: Int64) -> list[int]:
+    """Frames whose products are shifted right: nearest to halves, and at and half between whole numbers, even and odd, and a power of 2 above.
+
+    Parameters
+    ----------
+    products : int64 (frames, channels)
+    shift : int64 (channels,)
+    """
+    halves = (2 * np.arange(ACT.lo - 2, ACT.hi + 2) + 1) << (shift[:, None] - 1)
+    found = beside(products, halves)
+    kept = (products >> shift >= ACT.lo) & (products >> shift < ACT.hi)
+    for places, column, inside in zip(shift, products.T, kept.T, strict=True):
+        for rest in {start + above for start in range(0, 4 << places, 1 << places - 1) for above in (0, *(1 << n for n in range(places - 1)))}:
+            found += np.flatnonzero(inside & (column % (4 << places) == rest))[:1].tolist()
+    return list(dict.fromkeys(found))
 
 
 def planned(graph: Graph, x: Int64, pes: int, lanes: int, options: dict[str, Any]) \
         -> tuple[Eie, dict[str, Int64], Task]:
     """The engine of a design for a network, its constants, and its cycles with these frames."""
-    first, *_, last = (node.name for node in graph.nodes)
-    entry = LayerPlan("eie", pes, lanes, through=last, code_bits=3, **options)
-    stage = make_design(graph, Plan(graph.name, fingerprint(graph), {first: entry})).with_frames(x).stages[0]
+    entry = LayerPlan("eie", pes, lanes, through=graph.nodes[-1].name, code_bits=3, **options)
+    stage = make_design(graph, Plan(graph.name, fingerprint(graph), {graph.nodes[0].name: entry})).with_frames(x).stages[0]
     assert isinstance(stage.engine, Eie) and stage.task is not None
     return stage.engine, dict(stage.constants), stage.task
 
@@ -130,7 +148,7 @@ def built_in(title: str, sizes: tuple[int, ...], pes: int, lanes: int, **options
     """An engine for one network."""
     def make() -> Case:
         graph = network(sizes, mixed, 1)
-        x = inputs(graph, 400)
+        x = inputs(graph, 250)
         engine, constants, task = planned(graph, x, pes, lanes, options)
         block = EieBlock(engine, **constants, stem=module_name(f"eie: {title}"))
         words, expected = packed(x, engine.word_in), packed(run(graph, x), engine.word_out)
@@ -145,7 +163,8 @@ def loaded(title: str, sizes: tuple[int, ...], pes: int, lanes: int, **options: 
     def make() -> Case:
         graphs = [network(sizes, there, seed, book, scaled=True) for seed, (there, book) in enumerate(
             [(mixed, BOOK), (dense, (-128, 127)), (sparse, BOOK), (lopsided, (-1, 1, 64)), (dense, BOOK), (mixed, (5, -6, -100))])]
-        frames = [inputs(graph, 6 if number in (0, 2) else 60) for number, graph in enumerate(graphs)]  # resets come early in the second one, too
+        frames = [inputs(graph, 25) for graph in graphs]
+        frames[0] = frames[0][:6]  # so that resets cut off the second one, too
         made = [planned(graph, x, pes, lanes, options | {"weights": "loaded"}) for graph, x in zip(graphs, frames, strict=True)]
         engine = joined([one for one, _, _ in made])
         blocks = [EieBlock(engine, **constants, stem=module_name(f"eie: {title}")) for _, constants, _ in made]
@@ -164,3 +183,4 @@ def loaded(title: str, sizes: tuple[int, ...], pes: int, lanes: int, **options: 
 
 built_in("8, 6 and 4 neurons on 2 elements, requantized", (8, 6, 4), 2, 2, queue_depth=2, index_bits=1, read_entries=2)
 loaded("5, 6 and 4 neurons on 2 elements, weights loaded", (5, 6, 4), 2, 1, queue_depth=3, index_bits=1, read_entries=1)
+loaded("6 and 6 neurons on 2 elements, weights loaded", (6, 6), 2, 1, queue_depth=2, index_bits=2, read_entries=1)
