@@ -70,7 +70,7 @@ def test_networks_are_loaded_at_every_time() -> None:
     """Weights are offered in vain while a frame is in the engine, taken while its last word stands at the output, and with a frame's last word."""
     task = Task(4, 2, np.zeros(1, np.int64), np.full(1, 31))
     loading = Loading([Network(list(range(20)), [0] * 40, [0] * 20, task)] * 6, clear_cycles=3)
-    stalls = [stall_patterns(30, seed) for seed in (1, 2, 3)]
+    stalls = [stall_patterns(30, seed, 0.4) for seed in (1, 2, 3)]
     waited, at_output, with_frame, behind_words = set(), set(), set(), set()
     for name in stalls[0]:
         played = loading.sessions([stalls[0][name][0], stalls[1][name][0]], [stalls[2][name][1]])

@@ -58,7 +58,7 @@ class Case:
     period_cycles : int
         Of the block: pauses are up to twice as long.
     offers : callable, optional
-        Of the same patterns: the cycles in which each input may begin to offer a word, where inputs wait for one another or for outputs.
+        Of the same patterns: the cycles in which each input may begin to offer a word, where inputs wait for other ports.
     cut_cycles : int
         The most cycles until a reset cuts a pattern off.
     legal : port -> (lane width, least code, greatest code)

@@ -40,15 +40,15 @@ EXCUSES: dict[str, dict[str, str]] = {
     },
     "eie: 8, 6 and 4 neurons on 2 elements, requantized": {
         "A[4] (wire post0.product0[4]) of the shl that drives post0.aligned0 inverted where bit 3 is 1":
-            "both bits lie below the half that is rounded, which is bit 5, 6 or 7 for shifts of 6 to 8; there it only matters whether any bit is 1, "
-            "and bit 3 is",
+            "both bits lie below the half that is rounded, which is bit 5, 6 or 7 for shifts of 6 to 8; there it only matters "
+            "whether any bit is 1, and bit 3 is",
     },
     "eie: 5, 6 and 4 neurons on 2 elements, weights loaded": {
         "B[0] (wire _116_[0]) of the and that drives _117_ stuck at 1":
-            "at the end of a layer's scan one more word of the activations is read, and none of its lanes is marked as used; no word is looked at "
-            "until the next scan reads its first one and marks anew",
+            "at the end of a layer's scan one more word of the activations is read, and none of its lanes is marked as used; no "
+            "word is looked at until the next scan reads its first one and marks anew",
         "A[1] of the reduce_or that drives pe1._20_ stuck at 1":
-            "padding is added as what the codebook says of code 0, which is 0 in every codebook (hwsim/engines/csc.py); the proof is over "
-            "any words that are loaded, other codebooks too",
+            "padding is added as what the codebook says of code 0, which is 0 in every codebook (hwsim/engines/csc.py); the proof "
+            "is over any words that are loaded, other codebooks too",
     },
 }

@@ -1,7 +1,8 @@
 """Networks that are loaded into an engine one behind the other: when it takes their weights, and what its frames do then.
 
-Weights are offered while the last frame of the network before is in the engine, in the cycle in which they may come, or later; so are the
-new network's first words: ahead of its weights, among them, with the last of a frame in the very cycle of the first weight.
+Weights are offered while the last frame of the network before is in the engine, in the cycle in which they may come, or later; so
+are the new network's first words: among its weights, or ahead of them, with the last of a frame in the very cycle of the first
+weight.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from .case import Bits, Moves
 
 #: From the cycle in which the last weight is taken to the first in which a frame that is there can begin.
 SETTLE_CYCLES = 2
-#: When weights are offered, in turn: in so many cycles behind the first in which they may come; None: from the last frame's last word on.
+#: When weights are offered, in turn: so many cycles behind the first in which they may come; None: from the last frame's last
+#: word on.
 ASKS = (None, 4, 0, 30, 1)
 
 
@@ -72,7 +74,8 @@ class Loading:
     def moves(self, sources: Sequence[Bits], sinks: Sequence[Bits]) -> Moves:
         """The cycles of all transfers."""
         played = self.sessions(sources, sinks)
-        taken, loads, given = ([cycle for one in each for cycle in one] for each in zip(*((s.taken, s.loads, s.given) for s in played), strict=True))
+        taken, loads, given = ([cycle for one in each for cycle in one]
+                               for each in zip(*((s.taken, s.loads, s.given) for s in played), strict=True))
         return [taken, loads], [given]
 
     def offers(self, sources: Sequence[Bits], sinks: Sequence[Bits]) -> list[Bits]:
@@ -80,7 +83,8 @@ class Loading:
         played = self.sessions(sources, sinks)
         cycles = np.arange(played[-1].given[-1] + 1)
         found = []
-        for source, ranges in zip(sources, ([(s.begins, s.taken[-1]) for s in played], [(s.asks, s.loads[-1]) for s in played]), strict=True):
+        spans = [(s.begins, s.taken[-1]) for s in played], [(s.asks, s.loads[-1]) for s in played]
+        for source, ranges in zip(sources, spans, strict=True):
             there = np.zeros(len(cycles), np.bool_)
             for first, last in ranges:
                 there[first:last + 1] = True
@@ -101,12 +105,12 @@ class Loading:
             loads[0] = max(loads[0], opens)
             loads[1:] = _offered(weights, loads[0] + 1, len(loads) - 1)
             begins = max(opens, loads[0] - (network.task.words_in - 1))  # with a whole frame there, no weights come
-            task = replace(network.task, clear_cycles=max(0 if played else self.clear_cycles, loads[-1] + SETTLE_CYCLES - begins))
-            trace = simulate([task], len(network.words), len(network.expected), source=np.roll(frames, -begins), sink=np.roll(sinks[0], -begins),
-                             drains=True)
+            ready = max(0 if played else self.clear_cycles, loads[-1] + SETTLE_CYCLES - begins)
+            trace = simulate([replace(network.task, clear_cycles=ready)], len(network.words), len(network.expected),
+                             source=np.roll(frames, -begins), sink=np.roll(sinks[0], -begins), drains=True)
             played.append(Session(asks, loads, begins, (begins + trace.in_cycles).tolist(), (begins + trace.out_cycles).tolist()))
         for one, other in pairwise(played):
-            assert one.given[-1] < other.loads[-1], "a word of the network before stands at the output still; the model knows nothing of it"
+            assert one.given[-1] < other.loads[-1], "the model knows nothing of a word that stands at the output still"
         return played
 
 

@@ -32,7 +32,7 @@ BOOK = (-100, -37, -8, 3, 21, 99)
 
 def mixed(rng: Any, inputs: int, outputs: int) -> Int64:
     """Which weights are there: full columns, half of a column, last rows only, and a column without any."""
-    there = rng.random((inputs, outputs)) < np.resize([1.0, 0.5, 0.8], inputs)[:, None]
+    there: Int64 = rng.random((inputs, outputs)) < np.resize([1.0, 0.5, 0.8], inputs)[:, None]
     there[-2], there[-1] = False, np.arange(outputs) >= outputs - 2
     return there
 
@@ -44,7 +44,8 @@ def dense(_: Any, inputs: int, outputs: int) -> Int64:
 
 def sparse(rng: Any, inputs: int, outputs: int) -> Int64:
     """One weight for each output."""
-    return np.arange(inputs)[:, None] == rng.permuted(np.resize(np.arange(inputs), outputs))
+    there: Int64 = np.arange(inputs)[:, None] == rng.permuted(np.resize(np.arange(inputs), outputs))
+    return there
 
 
 def lopsided(rng: Any, inputs: int, outputs: int) -> Int64:
@@ -52,7 +53,8 @@ def lopsided(rng: Any, inputs: int, outputs: int) -> Int64:
     return np.where(np.arange(outputs) % 2 == rng.integers(2), sparse(rng, inputs, outputs), 1)
 
 
-def network(sizes: Sequence[int], there: Callable[[Any, int, int], Int64], seed: int, book: Sequence[int] = BOOK, scaled: bool = False) -> Graph:
+def network(sizes: Sequence[int], there: Callable[[Any, int, int], Int64], seed: int, book: Sequence[int] = BOOK,
+            scaled: bool = False) -> Graph:
     """Products, requantized in between; every neuron counts.
 
     Parameters
@@ -86,12 +88,12 @@ def network(sizes: Sequence[int], there: Callable[[Any, int, int], Int64], seed:
 
 
 def inputs(graph: Graph, most: int) -> Int64:
-    """Each set of activations that are not 0; the least and greatest sums; inner sums at halves that are rounded, and beside them, or any.
+    """Each set of activations that are not 0; the least and greatest sums; inner sums at halves that are rounded, and beside them.
 
     Parameters
     ----------
     most : int
-        Of the last.
+        Of the last; of any, where there is no inner layer.
     """
     rng = np.random.default_rng(1)
     product, *rest = (node.op for node in graph.nodes)
@@ -109,7 +111,7 @@ def inputs(graph: Graph, most: int) -> Int64:
 
 
 def rounded(products: Int64, shift: Int64) -> list[int]:
-    """Frames whose products are shifted right: nearest to halves, and at and half between whole numbers, even and odd, and a power of 2 above.
+    """Frames whose products, shifted right, lie nearest to halves, and those at whole numbers and at halves, and a power of 2 above.
 
     Parameters
     ----------
@@ -120,7 +122,8 @@ def rounded(products: Int64, shift: Int64) -> list[int]:
     found = beside(products, halves)
     kept = (products >> shift >= ACT.lo) & (products >> shift < ACT.hi)
     for places, column, inside in zip(shift, products.T, kept.T, strict=True):
-        for rest in {start + above for start in range(0, 4 << places, 1 << places - 1) for above in (0, *(1 << n for n in range(places - 1)))}:
+        above = (0, *(1 << n for n in range(places - 1)))
+        for rest in sorted({start + more for start in range(0, 4 << places, 1 << places - 1) for more in above}):
             found += np.flatnonzero(inside & (column % (4 << places) == rest))[:1].tolist()
     return list(dict.fromkeys(found))
 
@@ -135,10 +138,11 @@ def planned(graph: Graph, x: Int64, pes: int, lanes: int, options: dict[str, Any
 
 
 def joined(engines: Sequence[Eie]) -> Eie:
-    """One for all of these networks of a structure: types that hold all of their numbers, and room for their entries and for two more."""
+    """One for all of these networks of a structure: types that hold all of their numbers, and room for two entries more."""
     def types(parts: Sequence[Any]) -> dict[str, Any]:
         found = {one.name: [getattr(part, one.name) for part in parts] for one in fields(parts[0])}
-        return {name: IntType(min(one.lo for one in kinds), max(one.hi for one in kinds)) for name, kinds in found.items() if isinstance(kinds[0], IntType)}
+        return {name: IntType(min(one.lo for one in kinds), max(one.hi for one in kinds))
+                for name, kinds in found.items() if isinstance(kinds[0], IntType)}
 
     post = tuple(replace(parts[0], **types(parts)) for parts in zip(*(one.post for one in engines), strict=True))
     return replace(engines[0], **types(engines) | {"post": post, "entries": max(one.entries for one in engines) + 2})
@@ -152,8 +156,8 @@ def built_in(title: str, sizes: tuple[int, ...], pes: int, lanes: int, **options
         engine, constants, task = planned(graph, x, pes, lanes, options)
         block = EieBlock(engine, **constants, stem=module_name(f"eie: {title}"))
         words, expected = packed(x, engine.word_in), packed(run(graph, x), engine.word_out)
-        return Case("eie", title, block, {"i": words}, {"o": expected}, in_a_row(task, len(words), len(expected)), task.period_cycles,
-                    legal=legal({"i": engine.word_in}))
+        return Case("eie", title, block, {"i": words}, {"o": expected}, in_a_row(task, len(words), len(expected)),
+                    task.period_cycles, legal=legal({"i": engine.word_in}))
 
     CASES[f"eie: {title}"] = make
 
