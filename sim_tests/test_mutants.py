@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from codegen.bundle import load
+from codegen.vectors import stall_patterns
 from hwsim.dataflow import Fifo
+from hwsim.schedule import Task
 from sim_tests.mutants import equivalence, measure, rtl, shell, shell_equivalence
 from sim_tests.mutants.aig import FALSE, TRUE, Builder, read
 from sim_tests.mutants.case import Case, files
 from sim_tests.mutants.cases import CASES
+from sim_tests.mutants.loading import SETTLE_CYCLES, Loading, Network
 from sim_tests.mutants.measure import EQUIVALENT, KILLED, SURVIVED, Result
 from sim_tests.mutants.models import in_a_row
 
@@ -59,6 +64,24 @@ def test_proofs_tell_what_shows_from_what_does_not() -> None:
     ready = next(one for one in made.mutants if one.text.startswith("Y[0] (wire i_ready[0])") and one.text.endswith("inverted"))
     assert equivalence.prove(case, both, ready.number) == equivalence.DIFFERENT
     assert equivalence.prove(case, both, 0) == equivalence.PROVEN
+
+
+def test_networks_are_loaded_at_every_time() -> None:
+    """Weights are offered in vain while a frame is in the engine, taken while its last word stands at the output, and with a frame's last word."""
+    task = Task(4, 2, np.zeros(1, np.int64), np.full(1, 31))
+    loading = Loading([Network(list(range(20)), [0] * 40, [0] * 20, task)] * 6, clear_cycles=3)
+    stalls = [stall_patterns(30, seed, 0.4) for seed in (1, 2, 3)]
+    waited, at_output, with_frame, behind_words = set(), set(), set(), set()
+    for name in stalls[0]:
+        played = loading.sessions([stalls[0][name][0], stalls[1][name][0]], [stalls[2][name][1]])
+        for before, one in pairwise(played):
+            waited.add(one.loads[0] - one.asks > 10)
+            at_output.add(one.loads[0] < before.given[-1])
+            with_frame.add(one.taken[3] == one.loads[0])
+            behind_words.add(one.taken[0] < one.loads[0])
+            assert one.loads[0] > before.given[-2]
+            assert one.given[0] >= one.loads[-1] + SETTLE_CYCLES + 1 + 31  # c0 is a cycle later
+    assert waited == at_output == with_frame == behind_words == {False, True}
 
 
 def test_mutants_of_the_control_shell(tmp_path: Path) -> None:

@@ -27,9 +27,7 @@ Bits = NDArray[np.bool_]
 Moves = tuple[list[list[int]], list[list[int]]]
 #: Cycles with an idle source and an open sink behind the last transfer, in which nothing may come.
 DRAIN_CYCLES = 24
-#: Cycles from the last loaded weight to cycle 0, as in a bundle's bench.
-SETTLE_CYCLES = 4
-#: How often a pattern is cut off after it was played, and the most cycles until a reset does it, behind loaded weights.
+#: How often a pattern is cut off after it was played, and the most cycles until a reset does it.
 CUTS, CUT_CYCLES = 5, 120
 
 
@@ -69,8 +67,10 @@ class Case:
         Of a stall pattern for each input and for each output.
     period_cycles : int
         Of the block: pauses are up to twice as long.
-    loads : tuple of int
-        Words for the port `load`, which go in before the first frame.
+    offers : callable, optional
+        Of the same patterns: the cycles in which each input may begin to offer a word, where inputs wait for other ports.
+    cut_cycles : int
+        The most cycles until a reset cuts a pattern off.
     legal : tuple of Rule
         What words may hold, where that is not everything; proofs assume it.
     """
@@ -82,7 +82,8 @@ class Case:
     outputs: dict[str, list[int]]
     moves: Callable[[Sequence[Bits], Sequence[Bits]], Moves]
     period_cycles: int
-    loads: tuple[int, ...] = ()
+    offers: Callable[[Sequence[Bits], Sequence[Bits]], Sequence[Bits]] | None = None
+    cut_cycles: int = CUT_CYCLES
     legal: tuple[Rule, ...] = ()
 
     @property
@@ -92,9 +93,9 @@ class Case:
 
     @property
     def ports(self) -> list[Port]:
-        """Inputs (weights last), then outputs."""
+        """Inputs, then outputs."""
         signals = flat_ports(self.component)
-        names = [*((name, True) for name in self.inputs), *([("load", True)] if self.loads else []), *((name, False) for name in self.outputs)]
+        names = [*((name, True) for name in self.inputs), *((name, False) for name in self.outputs)]
         return [Port(name, len(signals[f"{name}_payload"][0]), is_input) for name, is_input in names]
 
     @property
@@ -170,7 +171,7 @@ def vectors(case: Case, seed: int = 1, longest: int | None = None, more_shares: 
         sinks = [patterns[len(case.inputs) + n][name][1] for n in range(len(case.outputs))]
         played = _pattern(case, ports, sources, sinks)[:longest]
         lines += played
-        for cut in (*rng.integers(2, min(CUT_CYCLES, len(played)) + len(case.loads), CUTS - 1), 4 * CUT_CYCLES + 2 * len(case.loads)):
+        for cut in (*rng.integers(2, min(case.cut_cycles, len(played)), CUTS - 1), 4 * case.cut_cycles):
             lines += played[:cut]
     return Run(lines, starts)
 
@@ -182,6 +183,7 @@ def _patterns(period_cycles: int, seed: int, more_shares: Sequence[float]) -> di
 
 def _pattern(case: Case, ports: list[Port], sources: list[Bits], sinks: list[Bits]) -> list[int]:
     taken, given = case.moves(sources, sinks)
+    sources = list(case.offers(sources, sinks)) if case.offers else sources
     for moves, words in zip([*taken, *given], [*case.inputs.values(), *case.outputs.values()], strict=True):
         assert len(moves) == len(words), f"{case.title}: the model moves {len(moves)} of {len(words)} words"
     end = 1 + max(cycle for moves in (*taken, *given) for cycle in moves)
@@ -200,9 +202,6 @@ def _pattern(case: Case, ports: list[Port], sources: list[Bits], sinks: list[Bit
             moves_in.append((moves, 1))
             came[n] += moves
             holds[n] = holds[n] and not moves
-        if case.loads:
-            offers += [(0, 1), (0, ports[len(inputs)].bits)]
-            moves_in.append((0, 1))
         for n, (port, words) in enumerate(outputs):
             readies.append((cycle >= end or sinks[n][cycle % len(sinks[n])], 1))
             moves = cycle in given_at[n]
@@ -210,23 +209,7 @@ def _pattern(case: Case, ports: list[Port], sources: list[Bits], sinks: list[Bit
             left[n] += moves
         fields.append([(0, 1), (1, 1), *offers, *readies, *moves_in, *moves_out])
     idle = [(0, bits) for _, bits in fields[0]]
-    return [_line([(1, 1), *idle[1:]]), *_loading(case, fields[0]), *map(_line, fields)]
-
-
-def _loading(case: Case, like: list[tuple[int, int]]) -> list[int]:
-    """The cycles in which weights come, one in every cycle but some; a block that waits for them takes each at once."""
-    at, lines = 2 + 2 * len(case.inputs), []
-    moved = at + 2 + len(case.outputs) + len(case.inputs)
-    for n, word in enumerate(case.loads):
-        for there in ([0, 1] if n % 7 == 3 else [1]):
-            row = [(0, bits) for _, bits in like]
-            row[1] = (1, 1)
-            row[at:at + 2] = [(there, 1), (word if there else _other(word, case.ports[len(case.inputs)]), like[at + 1][1])]
-            row[moved] = (there, 1)
-            lines.append(_line(row))
-    quiet = [(0, bits) for _, bits in like]
-    quiet[1] = (1, 1)
-    return lines + [_line(quiet)] * (SETTLE_CYCLES if case.loads else 0)
+    return [_line([(1, 1), *idle[1:]]), *map(_line, fields)]
 
 
 def _other(word: int, port: Port) -> int:

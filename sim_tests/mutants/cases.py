@@ -26,7 +26,7 @@ from intir import BIPOLAR, Conv2d, GraphBuilder, IntType, Threshold, run, signed
 from intir import ops as ir
 from tests.codegen import test_join, test_layers, test_linebuffer, test_mvu, test_permute, test_pool, test_unrolled, test_window
 
-from . import engines
+from . import engines, sparse
 from .case import Case
 from .models import Int64, forking, joining, plain
 from .stimulus import beside, summed, values, walks
@@ -305,5 +305,5 @@ def topk() -> Case:
     return plain(name(topk), TopK(6, 3, signed(5), IntType(0, 5)), x, elementwise(ir.TopK(3), signed(5), x)[0])
 
 
-CASES |= engines.CASES
+CASES |= sparse.CASES | engines.CASES
 assert {title.partition(":")[0] for title in CASES} >= {engine.kind for engine in BLOCKS}, "a kind of block has no case"
