@@ -67,7 +67,7 @@ def _judged(job: Job) -> Callable[[nn.Module], float]:
 
 METHODS: Final = (
     Method("energy-aware", "fewer weights", "layers that take most energy first, on EIE", "Yang 2017", energy_aware,
-           Budget("energy", (0.7, 0.5, 0.35), 0.5), asks_hardware=True),
+           Budget("energy", (0.85, 0.7, 0.5), 0.7), asks_hardware=True),
     Method("amc", "search", "channels of each layer by latency, on the int8 array", "He 2018", searched_channels,
            Budget("latency", (0.8, 0.6, 0.4), 0.6), asks_hardware=True),
     Method("haq", "search", "bits of each layer by latency, on the XNOR array", "Wang 2019", searched_bits,

@@ -32,8 +32,8 @@ Energy = Callable[[nn.Module], Mapping[str, float]]
 
 
 def energy_aware_pruning(network: nn.Module, images: Tensor, energy: Energy, *, energy_kept: float, step: float = 0.8,
-                         restored: float = 0.1, layers: Iterable[str] | None = None, rows: int = 4096, damping: float = 1e-3,
-                         retrain: Retrain | None = None, seed: int = 0) -> nn.Module:
+                         restored: float = 0.1, least: float = 0.05, layers: Iterable[str] | None = None, rows: int = 4096,
+                         damping: float = 1e-3, retrain: Retrain | None = None, seed: int = 0) -> nn.Module:
     """A copy of a network, pruned until it takes no more than a part of its energy.
 
     Parameters
@@ -49,6 +49,9 @@ def energy_aware_pruning(network: nn.Module, images: Tensor, energy: Energy, *, 
         Part of its nonzero weights that a layer keeps each time it is pruned, in (0, 1): closer to 1 is slower and better.
     restored
         What is removed beyond a step and restored, as a part of the weights that the step keeps, in [0, 1].
+    least
+        Part of its weights that each layer keeps in any case, in (0, 1]: a layer that takes most energy whatever it holds would
+        lose them all. The paper stops where accuracy falls.
     layers
         Names of `Linear`, `Conv1d` and `Conv2d` layers that may be pruned; all by default.
     rows
@@ -73,6 +76,7 @@ def energy_aware_pruning(network: nn.Module, images: Tensor, energy: Energy, *, 
     whole = checked_copy(network).eval()
     result = checked_copy(network).eval()
     check_part("the part of the energy that is kept", energy_kept)
+    check_part("the part of its weights that each layer keeps", least)
     check_damping(damping)
     if not 0 < step < 1 or not 0 <= restored <= 1:
         raise CompressionError("the part of weights that a step keeps must be between 0 and 1, and what is restored from 0 to 1, "
@@ -85,16 +89,19 @@ def energy_aware_pruning(network: nn.Module, images: Tensor, energy: Energy, *, 
     while (total := sum(taken.values())) > budget:
         if not open_layers:
             raise CompressionError(f"pruning brings the energy from {budget / energy_kept:.6g} down to {total:.6g} and not to "
-                                   f"{budget:.6g}, as fewer weights of no layer lower it further: keep more than {energy_kept}")
+                                   f"{budget:.6g}, with {least:g} of each layer's weights or where fewer lower it no further: keep "
+                                   f"more than {energy_kept}, or lower `least`")
         name = max(open_layers, key=lambda one: taken[one])
         layer, before = open_layers[name], matrices(open_layers[name])
         nonzeros = int(torch.count_nonzero(layer.weight))
         count = min(math.floor(step * nonzeros + 0.5), nonzeros - 1)
-        if count >= 1:
+        count = max(count, math.ceil(least * layer.weight.numel()))
+        fewer = 1 <= count < nonzeros
+        if fewer:
             seen = record_inputs(result, images, [name], rows=rows, seed=seed)[name]
             _prune(layer, moments_of(layer, seen, wanted[name]), count, restored, damping)
             now = _energies(energy, result, open_layers)
-        if count < 1 or sum(now.values()) >= total:
+        if not fewer or sum(now.values()) >= total:
             set_matrices(layer, before)  # a layer that gains nothing keeps what it had
             del open_layers[name]
         else:

@@ -119,7 +119,7 @@ def test_a_layer_that_saves_nothing_is_left_as_it_was():
     assert torch.equal(found[0].weight, network[0].weight)
     assert torch.equal(found[0].bias, network[0].bias)
     assert sum(blind(found).values()) <= 0.9 * sum(blind(network).values())
-    with pytest.raises(CompressionError, match="and not to .*, as fewer weights of no layer lower it further: keep more than 0.3"):
+    with pytest.raises(CompressionError, match="and not to .*, with 0.05 of each layer's weights or where fewer lower it no further: keep more than 0.3"):
         energy_aware_pruning(network, images(50), blind, energy_kept=0.3, step=0.3)
 
 
@@ -157,3 +157,25 @@ def test_retraining_comes_last_with_zeros_held():
 def test_what_makes_no_sense_is_refused(options, words):
     with pytest.raises(CompressionError, match=words):
         energy_aware_pruning(small_network(), images(20), **{"energy": energy} | options)
+
+
+def test_each_layer_keeps_its_least_part():
+    """One that takes nearly all energy, whatever it holds, would lose everything else."""
+    network = small_network()
+
+    def greedy(one):
+        return energy(one) | {"3": 1e6 + float(one[3].weight.count_nonzero())}
+
+    with pytest.raises(CompressionError, match="with 0.2 of each layer's weights"):
+        energy_aware_pruning(network, images(50), greedy, energy_kept=0.5, step=0.5, least=0.2)
+    seen = []
+
+    def watched(one):
+        seen.append(int(one[3].weight.count_nonzero()))
+        return greedy(one)
+
+    with pytest.raises(CompressionError):
+        energy_aware_pruning(network, images(50), watched, energy_kept=0.5, step=0.5, least=0.2)
+    assert min(seen) == math.ceil(0.2 * network[3].weight.numel())
+    with pytest.raises(CompressionError, match="the part of its weights that each layer keeps"):
+        energy_aware_pruning(network, images(50), energy, energy_kept=0.5, least=0.0)
