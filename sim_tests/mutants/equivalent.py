@@ -51,4 +51,14 @@ EXCUSES: dict[str, dict[str, str]] = {
             "padding is added as what the codebook says of code 0, which is 0 in every codebook (hwsim/engines/csc.py); the proof "
             "is over any words that are loaded, other codebooks too",
     },
+    "eie: 6 and 6 neurons on 2 elements, weights loaded": {
+        "B[0] (wire _058_[0]) of the and that drives _059_ inverted":
+            "an element's sum is cleared when its neighbour's leaves instead of when it leaves itself: a word later, ahead of the "
+            "next row and of the next layer",
+        "A[1] of the eq that drives _006_ stuck at 1":
+            "words of the first memories are written into those that are loaded last, too, which get all of their own words later "
+            "in the same loading, ahead of any frame",
+        "SRST[0] of the sdff that drives pe0.valid_57 stuck at 0":
+            "what a reset cuts off reaches the sums in the third cycle behind it, in which they are still being cleared",
+    },
 }

@@ -48,9 +48,14 @@ def sparse(rng: Any, inputs: int, outputs: int) -> Int64:
     return there
 
 
-def lopsided(rng: Any, inputs: int, outputs: int) -> Int64:
-    """Much for one element, little for its neighbour."""
-    return np.where(np.arange(outputs) % 2 == rng.integers(2), sparse(rng, inputs, outputs), 1)
+def even(rng: Any, inputs: int, outputs: int) -> Int64:
+    """Much for the first of two elements, little for its neighbour."""
+    return np.where(np.arange(outputs) % 2, sparse(rng, inputs, outputs), 1)
+
+
+def odd(rng: Any, inputs: int, outputs: int) -> Int64:
+    """The other way round."""
+    return np.where(np.arange(outputs) % 2, 1, sparse(rng, inputs, outputs))
 
 
 def network(sizes: Sequence[int], there: Callable[[Any, int, int], Int64], seed: int, book: Sequence[int] = BOOK,
@@ -166,7 +171,7 @@ def loaded(title: str, sizes: tuple[int, ...], pes: int, lanes: int, **options: 
     """An engine, and networks that are loaded into it one behind the other."""
     def make() -> Case:
         graphs = [network(sizes, there, seed, book, scaled=True) for seed, (there, book) in enumerate(
-            [(mixed, BOOK), (dense, (-128, 127)), (sparse, BOOK), (lopsided, (-1, 1, 64)), (dense, BOOK), (mixed, (5, -6, -100))])]
+            [(mixed, BOOK), (dense, (-128, 127)), (sparse, BOOK), (even, (-1, 1, 64)), (odd, BOOK), (dense, BOOK), (mixed, (5, -6, -100))])]
         frames = [inputs(graph, 25) for graph in graphs]
         frames[0] = frames[0][:6]  # so that resets cut off the second one, too
         made = [planned(graph, x, pes, lanes, options | {"weights": "loaded"}) for graph, x in zip(graphs, frames, strict=True)]
