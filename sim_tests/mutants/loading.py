@@ -92,8 +92,8 @@ class Loading:
         return found
 
     def sessions(self, sources: Sequence[Bits], sinks: Sequence[Bits]) -> list[Session]:
-        frames, weights = sources
         """What each network does, where sources offer and the sink takes in these cycles."""
+        frames, weights = sources
         played: list[Session] = []
         for number, network in enumerate(self.networks):
             opens, asks = 0, 0
