@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from quant.compress.ganslim import falling
+
 #: Of the adversarial part beside the absolute differences, whose factor is 1.
 ADVERSARIAL = 0.01
 BLUR, NOISE = 5, 0.2
@@ -82,12 +84,14 @@ def imitating(student: nn.Module, teacher: nn.Module, given: Tensor, epochs: int
     with torch.no_grad():
         wanted = torch.cat([teacher(part) for part in given.split(100)])
     optimizer = torch.optim.Adam(student.parameters(), 1e-3)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, falling(epochs))
     student.train()
     for _ in range(epochs):
         for chosen in torch.split(torch.randperm(len(given), generator=draw), 64):
             optimizer.zero_grad()
             functional.mse_loss(student(given[chosen]), wanted[chosen]).backward()
             optimizer.step()
+        schedule.step()
     return student.eval()
 
 

@@ -54,7 +54,10 @@ def gan_slim(network: nn.Module, images: Tensor, *, sparsity: float, epochs: int
     bits
         Of weights (per output channel) and activations in training, 2 to 8.
     rate, scale_rate
-        Learning rates: of Adam for all but the scales, of plain gradient descent with proximal steps for these.
+        Learning rates: of Adam for all but the scales, of plain gradient descent with proximal steps for these.  Both fall to 0 in
+        the second half of the epochs.  A scale loses ``scale_rate * sparsity`` in each step beside what the loss gives it, so a
+        loss with small gradients removes all channels or none: multiply such a loss, until its gradients at the scales are
+        about as large as `sparsity`.
     seed
         Of the order of the inputs.
 
@@ -97,6 +100,11 @@ def shrink(values: Tensor, by: float) -> Tensor:
     return torch.sign(values) * torch.clamp(values.abs() - by, min=0.0)
 
 
+def falling(epochs: int) -> Callable[[int], float]:
+    """What is left of a rate in an epoch: all of it in the first half, then linearly towards 0, as generators are trained."""
+    return lambda epoch: min(1.0, 2 * (epochs - epoch) / (epochs + 2))
+
+
 def _train(student: nn.Module, norms: list[Norm], images: Tensor, wanted: Tensor, loss: Loss, sparsity: float, epochs: int,
            rate: float, scale_rate: float, batch: int, seed: int) -> None:
     draw = torch.Generator().manual_seed(seed)
@@ -105,6 +113,7 @@ def _train(student: nn.Module, norms: list[Norm], images: Tensor, wanted: Tensor
     optimizer = torch.optim.Adam(others, rate)
     steps = torch.optim.SGD(scales, scale_rate)
     student.train()
+    schedules = [torch.optim.lr_scheduler.LambdaLR(one, falling(epochs)) for one in (optimizer, steps)]
     for _ in range(epochs):
         for chosen in torch.split(torch.randperm(len(images), generator=draw), batch):
             if len(chosen) < 2:  # no statistics
@@ -120,8 +129,10 @@ def _train(student: nn.Module, norms: list[Norm], images: Tensor, wanted: Tensor
             steps.step()
             with torch.no_grad():
                 for norm in norms:
-                    norm.weight.copy_(shrink(norm.weight, scale_rate * sparsity))
+                    norm.weight.copy_(shrink(norm.weight, steps.param_groups[0]["lr"] * sparsity))
                     norm.bias[norm.weight == 0] = 0.0  # the channel is off, not constant
+        for schedule in schedules:
+            schedule.step()
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from quant.compress import CompressionError
-from quant.compress.ganslim import _fake_quantized, gan_slim, remove_channels, shrink
+from quant.compress.ganslim import _fake_quantized, falling, gan_slim, remove_channels, shrink
 from quant.nn import export_qonnx, quantize
 from tests.quant.nn.test_ptq import check_integers, norm
 
@@ -164,12 +164,18 @@ def test_a_generator_loses_what_is_redundant_and_is_lowered_exactly(tmp_path):
     check_integers(quantized, noise[:20], tmp_path / "network.onnx")
 
 
+def test_rates_fall_in_the_second_half():
+    assert [falling(4)(epoch) for epoch in range(4)] == pytest.approx([1, 1, 2 / 3, 1 / 3])
+    assert falling(1)(0) == pytest.approx(2 / 3)
+    assert all(0 < falling(epochs)(epoch) <= 1 for epochs in range(1, 20) for epoch in range(epochs))
+
+
 def test_more_sparsity_leaves_fewer_channels_and_none_leaves_all():
     torch.manual_seed(0)
     network, x = ToImage(8), torch.rand(32, 2, 8, 8)
     left = []
     for sparsity in (0.0, 0.03, 0.1):
-        slim = gan_slim(network, x, sparsity=sparsity, epochs=12, scale_rate=1.0)
+        slim = gan_slim(network, x, sparsity=sparsity, epochs=16, scale_rate=1.0)
         left.append(sum(part.num_features for part in slim.modules() if isinstance(part, nn.BatchNorm2d)))
         assert slim(x).shape == x.shape
     assert left[0] == 32
