@@ -14,9 +14,12 @@ from quant.compress.bench.integers import to_integers
 from quant.compress.bench.job import Job
 from quant.compress.bench.methods import METHODS, method_of
 from quant.compress.bench.models import Model, load_model
+from quant.lower import lower
+from quant.nn import export_qonnx, quantize
 from sim_tests.harness import co_verify
 from tests.bitwright import compress_net
 from tests.bitwright.test_compress import Sizes
+from tests.quant.compress.test_blocks import BLOCKS, network_of
 
 #: The others leave a network of the same structure as one of these: weights of 8 bits, some of them 0, or fewer channels.
 BUILT = ("int8", "lsq", "ttq", "bwn", "xnor", "tbn", "deep-compression", "pattern", "lasso", "slimming", "sharing", "hashed", "circulant",
@@ -40,3 +43,13 @@ def test_every_method_is_built(name: str, model: Model, tmp_path: Path, monkeypa
     if name in BUILT:
         bundle, _ = co_verify(graph, plan, tmp_path, frames=2)
         assert any(isinstance(stage.engine, Eie) for stage in bundle.design.stages) == (name == "deep-compression")
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+def test_compact_blocks_are_built(name: str, tmp_path: Path) -> None:
+    """Each with statistics in its batch norms, between convolutions, to the last bit and cycle."""
+    network, x = network_of(BLOCKS[name])
+    quantized = quantize(network.eval(), x[:1], x)
+    export_qonnx(quantized, x[:1], tmp_path / "network.onnx")
+    graph = lower(tmp_path / "network.onnx").graph
+    co_verify(graph, auto_plan(graph), tmp_path, frames=2)
