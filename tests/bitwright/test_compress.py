@@ -228,7 +228,7 @@ def test_a_file_that_python_does_not_read(tmp_path: Path, data: Path) -> None:
 
 def test_a_network_without_inner_layers_has_no_binary_form(data: Path) -> None:
     row = json.loads(ok(f"{compress_net.__file__}:shallow", "--compare", "--only", "xnor", "--data", data, "--epochs", "1", "--json"))["rows"][1]
-    assert "binary and ternary methods need a network with three or more" in row["error"] and "ratio" not in row
+    assert "methods of few bits need a network with three layers or more" in row["error"] and "ratio" not in row
 
 
 @pytest.mark.parametrize(("change", "sentence"), [
