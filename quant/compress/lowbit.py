@@ -82,8 +82,8 @@ def inner_layers(network: nn.Module, placement: Placement) -> tuple[list[Node], 
     ends = {str(node.target) for node in (*placement.layers[:1], *placement.layers[-1:])}
     inner = [node for node in placement.layers if str(node.target) not in ends]
     if not inner:
-        raise CompressionError(f"{type(network).__name__} has no layer with weights between its first and its last one, which keep 8 "
-                               "bits: methods of few bits need a network with three layers or more")
+        raise CompressionError(f"{type(network).__name__} has no layer with weights between its first and its last one, which keep "
+                               "8 bits: methods of few bits need a network with three layers or more")
     return inner, ends
 
 

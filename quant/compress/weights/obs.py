@@ -132,9 +132,9 @@ def optimal_brain_surgeon(network: nn.Module, images: Tensor, density: float | M
     for name, layer in chosen.items():
         outputs, inputs = len(layer.weight), math.prod(layer.weight.shape[1:])
         if (products := outputs * inputs**3) > most_products:
-            raise CompressionError(f"layer `{name}` has {outputs:,} outputs of {inputs:,} inputs each, and the surgeon would take "
-                                   f"their product with inputs cubed, {products:.3g} multiplications, more than {most_products:.3g}: "
-                                   "prune by magnitude, or from Python name other layers or raise most_products")
+            raise CompressionError(f"layer `{name}` has {outputs:,} outputs of {inputs:,} inputs each, for which the surgeon takes "
+                                   f"{products:.3g} multiplications, outputs times inputs cubed, more than {most_products:.3g}: "
+                                   "prune by magnitude, or in Python name other layers or raise most_products")
     recorded = record_inputs(result, images, chosen, rows=rows, seed=seed)
     for name, layer in chosen.items():
         _operate(layer, recorded[name], densities[name], damping)
