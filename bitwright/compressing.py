@@ -8,7 +8,6 @@ epochs and seed.
 from __future__ import annotations
 
 import csv
-import io
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -125,6 +124,15 @@ class Bench:
         row |= found | {"seconds": f"{time.monotonic() - started:.1f}"}
         return {name: cell for name, cell in row.items() if cell}  # as it comes back from a file
 
+    def check(self, runs: Sequence[Run]) -> None:
+        """Refuse networks that have no form in integers, before a method spends hours on one.  Raises BitwrightError."""
+        for model in {id(run.model): run.model for run in runs}.values():
+            try:
+                self._int8(model)
+            except BitwrightError as error:
+                raise CompressionError(f"{model.title} can't be compressed, as it has no form in integers: "
+                                       f"{' '.join(str(error).split())}") from None
+
     def compressed(self, run: Run) -> Integers:
         """A network that a method made, in integers.  Raises BitwrightError."""
         if run.method is None:
@@ -226,10 +234,13 @@ def compare(bench: Bench, runs: Sequence[Run], path: Path | None = None, *,
     Raises
     ------
     CompressionError
-        The file is none of this kind, or cannot be written.
+        The file is none of this kind, or cannot be written; a network has no form in integers.
     """
+    if path is None or not path.exists():
+        bench.check(runs)  # before there is a file
     with _results(path, bench.machines) as (file, rows):
         wanted = [_key(bench.asked(run)) for run in runs]
+        bench.check([run for run, key in zip(runs, wanted, strict=True) if key not in rows])
         for run, key in zip(runs, wanted, strict=True):
             done = sum(one in rows for one in wanted)
             if key in rows:
@@ -264,28 +275,32 @@ def _results(path: Path | None, machines: Sequence[str]) -> Iterator[tuple[IO[by
 
 
 def _other(path: Path, text: str) -> str:
-    if text.startswith(HEAD):
+    if text.startswith(f"{HEAD}\n"):
         return f"'{path}' has results of other machines: name another file, or give the machines that it was made with"
-    first = text[:40].splitlines()[0]
+    first = (text[:40].splitlines() or [""])[0]
+    if first.startswith(HEAD.rpartition(" ")[0]):
+        return f"'{path}' is of another version of bitwright (it begins with '{first}', not '{HEAD}'); name another file"
     return f"'{path}' is no file of results of `bitwright compress` (it begins with '{first}'); name another file"
 
 
 def _read(path: Path, text: str, machines: Sequence[str]) -> dict[tuple[str, ...], Row]:
     names, rows = columns(machines), dict[tuple[str, ...], Row]()
-    for line, cells in enumerate(csv.reader(io.StringIO(text)), start=3):
+    numbers = [name for name in names if name not in (*ASKED, "engines", "notes", "error")]
+    for line, written in enumerate(text.split("\n")[:-1], start=3):  # a row is a line: an open quote ends with it
+        cells = next(csv.reader([written]), [])
         row = {name: cell for name, cell in zip(names, cells, strict=False) if cell}
-        if len(cells) != len(names) or not _is_row(row):
+        if len(cells) != len(names) or not _is_row(row, numbers):
             raise CompressionError(f"'{path}', line {line}, is no row of results; take the line out, and it is made again")
         rows[_key(row)] = row
     return rows
 
 
-def _is_row(row: Row) -> bool:
-    if not all(name in row for name in ASKED if name != "budget"):
+def _is_row(row: Row, numbers: Sequence[str]) -> bool:
+    if not all(name in row for name in (*ASKED, *(() if "error" in row else FOUND)) if name != "budget"):
         return False
     try:
-        return "error" in row or all(math.isfinite(float(row[name])) for name in FOUND)
-    except (KeyError, ValueError):
+        return all(math.isfinite(float(row[name])) for name in numbers if name in row)
+    except ValueError:
         return False
 
 

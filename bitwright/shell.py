@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import io
+import os
 import signal
 import sys
 import tomllib
@@ -43,8 +44,9 @@ def user_errors(command: Callable[..., Any]) -> Callable[..., Any]:
         except BitwrightError as error:
             err.print(f"bitwright: {one_line(str(error))}", style="red", markup=False, highlight=False, soft_wrap=True)
             raise typer.Exit(2) from None
-        except KeyboardInterrupt:
-            err.print("bitwright: interrupted; nothing was written", style="red", markup=False)
+        except KeyboardInterrupt as interrupt:
+            rest = one_line(str(interrupt)) or "nothing was written"
+            err.print(f"bitwright: interrupted; {rest}", style="red", markup=False, highlight=False, soft_wrap=True)
             raise typer.Exit(130) from None
 
     return guarded
@@ -113,6 +115,18 @@ def save_all(files: Mapping[Path, bytes]) -> None:
     except OSError as error:
         raise InputError(f"cannot write '{error.filename}': {error.strerror}; choose a folder that exists and is "
                          "writable; nothing was written") from None
+
+
+def check_writable(*paths: Path | None) -> None:
+    """Refuse, before hours are spent on what goes there, files that can't be written.  Raises InputError."""
+    for path in paths:
+        if path is None:
+            continue
+        if path.is_dir():
+            raise InputError(f"cannot write '{path}': it is a folder; name a file in it")
+        if not path.absolute().parent.is_dir() or not os.access(path.absolute().parent, os.W_OK):
+            why = "may not be written to" if path.absolute().parent.is_dir() else "does not exist"
+            raise InputError(f"cannot write '{path}': its folder {why}; choose a folder that exists and is writable")
 
 
 def progress_bar() -> Progress:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..shell import InputError, Json, err, out, progress_bar, save_all, user_errors
+from ..shell import InputError, Json, check_writable, err, out, progress_bar, save_all, user_errors
 
 if TYPE_CHECKING:
     from ..compressing import Bench, Row, Run
@@ -91,6 +91,7 @@ def compress(
     if len(set(named)) < len(named):
         raise InputError(f"two of -o, --csv and --plot write '{named[-1]}'; give each a file of its own")
     drawn = show_compressed.drawing(plot)
+    check_writable(csv_, plot)
     chosen = [method_of(one) for one in ([method] if method else only or METHODS)]
     budgets = {name: value for name, value in (("density", density), ("keep", keep), ("macs", macs), ("latency", latency),
                                                ("energy", energy), ("bits", bits), ("codes", codes)) if value is not None}
@@ -162,6 +163,7 @@ def _one(bench: Bench, runs: list[Run], output: Path | None, json_: bool) -> Non
     if output is not None:
         compressing.check_output(output)
     with err.status(f"{run.model.name}: {run.label}"):
+        bench.check(runs)
         integers = bench.compressed(run)
         if output is not None:
             compressing.save_network(integers, output)

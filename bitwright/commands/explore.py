@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from .. import show
-from ..shell import InputError, Json, NetworkFile, err, out, progress_bar, save_all, toml_value, user_errors
+from ..shell import InputError, Json, NetworkFile, check_writable, err, out, progress_bar, save_all, toml_value, user_errors
 
 
 @user_errors
@@ -51,6 +51,7 @@ def search(
     if len(set(named)) < len(named):
         raise InputError(f"two of -o, --pareto and --plot write '{named[-1]}'; give each a file of its own")
     drawn = show_explored.drawing(plot)
+    check_writable(output, pareto, plot)
     with err.status("searching") as status:
         result = find(graph_of(network), device, wanted=Wanted(fps, latency_us, energy_uj), objective=objective,
                       clock_mhz=clock_mhz, points=points, table=energy_table(energy) if energy else None, progress=status.update)

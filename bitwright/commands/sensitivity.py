@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from ..shell import InputError, Json, out, progress_bar, save_all, user_errors
+from ..shell import InputError, Json, check_writable, out, progress_bar, save_all, user_errors
 from ..show import ruled
 
 
@@ -52,6 +52,7 @@ def sensitivity(
     from ..show_compressed import drawable
 
     drawable(plot)
+    check_writable(csv_, plot)
     found = samples.load(data) if data else samples.digits()
     network = load_model(model)
     check(network, found)

@@ -55,7 +55,10 @@ def kept(path: str | Path, head: str, *, doing: str, refusal: Callable[[str], st
             append(file, head)
         else:
             raise error(refusal(found.decode("utf-8", "replace")))
-        yield file, text
+        try:
+            yield file, text
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(f"'{path}' has what was done, and the same command goes on there") from None
 
 
 def append(file: IO[bytes], text: str) -> None:

@@ -51,11 +51,7 @@ def low_bit(network: nn.Module, images: Tensor, weight: Callable[[], Quantizer],
     """
     traced = Traced(network, images[:1])
     placement = Placement(traced, Observer)
-    ends = {str(node.target) for node in (*placement.layers[:1], *placement.layers[-1:])}
-    inner = [node for node in placement.layers if str(node.target) not in ends]
-    if not inner:
-        raise CompressionError(f"{type(network).__name__} has {len(placement.layers)} layers with weights, and the first and the "
-                               "last keep 8 bits: binary and ternary methods need a network with three or more")
+    inner, ends = inner_layers(network, placement)
     traced.module.recompile()
     with torch.no_grad():
         traced.module(images)
@@ -73,6 +69,22 @@ def low_bit(network: nn.Module, images: Tensor, weight: Callable[[], Quantizer],
     traced.module.graph.lint()
     traced.module.recompile()
     return traced.module
+
+
+def inner_layers(network: nn.Module, placement: Placement) -> tuple[list[Node], set[str]]:
+    """Where layers of few bits are called, and the names of the first and the last one, which keep 8 bits.
+
+    Raises
+    ------
+    CompressionError
+        There is none between these two.
+    """
+    ends = {str(node.target) for node in (*placement.layers[:1], *placement.layers[-1:])}
+    inner = [node for node in placement.layers if str(node.target) not in ends]
+    if not inner:
+        raise CompressionError(f"{type(network).__name__} has no layer with weights between its first and its last one, which keep "
+                               "8 bits: methods of few bits need a network with three layers or more")
+    return inner, ends
 
 
 def _eight_bits(name: str, observer: Observer, given: str | None) -> Quantizer:
@@ -96,9 +108,10 @@ def _activations(traced: Traced, inner: list[Node], watchers: set[str], make: Ca
             layer.replace_input_with(value, done[value])
             continue
         watched = value
-        while str(watched.target) not in watchers:  # which has moved values, or picked among them
+        while str(watched.target) not in watchers and traced.kind(watched) in (Kind.MOVE, Kind.PICK):
             (watched,) = traced.operands(watched)
-        if _readers(traced, watched) <= names:  # nobody wants 8 bits of it
+        # Parts of a concatenation are on its own scale of 8 bits, whoever reads them.
+        if str(watched.target) in watchers and _readers(traced, watched) <= names:  # nobody wants 8 bits of it
             source = watched.all_input_nodes[0]
             if _is_relu(traced, source):
                 (source,) = traced.operands(source)

@@ -16,6 +16,7 @@ from .errors import CompressionError
 #: Layers whose outputs are products of a matrix of weights with rows of their inputs.
 Layer = nn.Linear | nn.Conv1d | nn.Conv2d
 LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d)
+TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d)
 
 _Network = TypeVar("_Network", bound=nn.Module)
 

@@ -85,4 +85,9 @@ def shallow() -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.ReLU(), nn.Linear(8, 3))
 
 
+def softplus() -> nn.Module:
+    """An activation that has no form in integers."""
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.Softplus(), nn.Linear(8, 3))
+
+
 weights = [1, 2, 3]

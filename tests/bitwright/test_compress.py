@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
+import zipfile
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -12,7 +14,7 @@ import pytest
 from torch import nn
 
 import intir
-from bitwright.compressing import MACHINES
+from bitwright.compressing import MACHINES, Bench, Run
 from bitwright.show_compressed import over_seeds
 from quant.compress.bench import methods_search
 from quant.compress.bench.data import load
@@ -188,6 +190,8 @@ BAD = [
     ((NETWORK, "--compare", "--plot", "x.gif"), "pictures end in .svg, .png, .pdf"),
     ((NETWORK, "--compare", "-o", "x.onnx"), "name a .csv file"),
     ((NETWORK, "--compare", "--csv", "x.csv", "-o", "x.csv"), "give each a file of its own"),
+    ((NETWORK, "--compare", "--plot", "nowhere/x.svg"), "cannot write 'nowhere/x.svg': its folder does not exist; choose a folder that exists"),
+    ((NETWORK, "--compare", "--csv", "/"), "cannot write '/': it is a folder"),
     ((NETWORK, "--compare", "--machine", "abacus"), "abacus"),
     (("--method", "filters"), "--method compresses one network; name it"),
     (("lenet6", "--method", "filters"), "there is no network 'lenet6': give one of lenet300, lenet5, vgg, resnet, or path/to/file.py:function"),
@@ -228,7 +232,7 @@ def test_a_file_that_python_does_not_read(tmp_path: Path, data: Path) -> None:
 
 def test_a_network_without_inner_layers_has_no_binary_form(data: Path) -> None:
     row = json.loads(ok(f"{compress_net.__file__}:shallow", "--compare", "--only", "xnor", "--data", data, "--epochs", "1", "--json"))["rows"][1]
-    assert "binary and ternary methods need a network with three or more" in row["error"] and "ratio" not in row
+    assert "methods of few bits need a network with three layers or more" in row["error"] and "ratio" not in row
 
 
 @pytest.mark.parametrize(("change", "sentence"), [
@@ -240,6 +244,7 @@ def test_a_network_without_inner_layers_has_no_binary_form(data: Path) -> None:
     ({"train_labels": np.full(80, -1)}, "train_labels hold -1; number the classes from 0"),
     ({"train_labels": np.array([None] * 80)}, "is no readable .npz file"),
     ({"test_images": np.full((40, 1, 8, 8), np.nan)}, "hold numbers that aren't finite"),
+    ({"train_images": np.full((80, 1, 8, 8), 1e39)}, "hold numbers that aren't finite, as float32"),
     ({"train_images": np.zeros((80, 1, 12, 12), np.uint8), "test_images": np.zeros((40, 1, 12, 12), np.uint8)}, "do not go through"),
 ])
 def test_samples_that_are_refused(change: dict[str, np.ndarray | None], sentence: str, tmp_path: Path) -> None:
@@ -248,13 +253,51 @@ def test_samples_that_are_refused(change: dict[str, np.ndarray | None], sentence
     assert sentence in refused(NETWORK, "--method", "int8", "--data", tmp_path / "x.npz")
 
 
+def test_samples_that_are_no_arrays(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "x.npz", "w") as file:
+        for name in compress_net.samples():
+            file.writestr(f"{name}.npy", b"anything")
+    assert "train_images is no array of numpy: write the file with numpy.savez" in refused(NETWORK, "--method", "int8", "--data", tmp_path / "x.npz")
+
+
+def test_a_network_without_a_form_in_integers_is_refused_before_any_method_runs(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(job: Job) -> nn.Module:
+        raise AssertionError("a method ran")
+
+    for name, method in METHODS.items():
+        monkeypatch.setitem(METHODS, name, dataclasses.replace(method, run=never))
+    network = f"{compress_net.__file__}:softplus"
+    for asked in (("--compare", "-o", tmp_path / "r.csv"), ("--method", "magnitude", "-o", tmp_path / "x.onnx")):
+        text = refused(network, *asked, "--data", data)
+        assert "compress_net:softplus can't be compressed, as it has no form in integers: " in text and "Softplus" in text
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_interrupted_comparison_says_where_its_rows_are(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(bench: Bench, run: Run) -> dict[str, str]:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Bench, "row", interrupted)
+    asked = (NETWORK, "--compare", "--only", "int8", "--data", data)
+    for more, said in (((), "nothing was written"), (("-o", tmp_path / "r.csv"), f"'{tmp_path}/r.csv' has what was done, and the same command")):
+        result = invoke("compress", *asked, *more)
+        assert result.exit_code == 130 and f"bitwright: interrupted; {said}" in result.stderr
+
+
 def test_files_that_are_no_results(data: Path, tmp_path: Path, compared: tuple[Path, list[str], str]) -> None:
     asked = (NETWORK, "--compare", "--only", "int8", "--data", data, "-o")
     (tmp_path / "x.csv").write_text("a,b\n1,2\n")
     assert "is no file of results of `bitwright compress` (it begins with 'a,b')" in refused(*asked, tmp_path / "x.csv")
     text = (compared[0] / "r.csv").read_text()
+    lines = text.splitlines(keepends=True)
     (tmp_path / "r.csv").write_text(text)
     assert "has results of other machines" in refused(*asked, tmp_path / "r.csv", "--machine", "tpu_v1")
     (tmp_path / "r.csv").write_text(text + "what,is,this\n")
     assert "line 7, is no row of results" in refused(*asked, tmp_path / "r.csv")
+    for change in (("dense,", '"dense,'), (",dense,", ",x,dense,"), (lines[3].split(",")[20], "many")):  # LUTs
+        (tmp_path / "r.csv").write_text("".join([*lines[:3], lines[3].replace(*change), *lines[4:]]))
+        assert "line 4, is no row of results" in refused(*asked, tmp_path / "r.csv")
+    for head in ("# bitwright compress 2", "# bitwright compress 10"):
+        (tmp_path / "r.csv").write_text(text.replace("# bitwright compress 1", head, 1))
+        assert f"is of another version of bitwright (it begins with '{head}', not" in refused(*asked, tmp_path / "r.csv")
     assert "choose a folder that exists" in refused(*asked, tmp_path / "nowhere" / "r.csv")

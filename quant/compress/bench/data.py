@@ -101,7 +101,10 @@ def load(path: str | Path) -> Data:
             if missing:
                 raise CompressionError(f"'{path}' has no array {missing[0]}: write it with numpy.savez(path, "
                                        f"{', '.join(f'{name}=...' for name in ARRAYS)})")
-            arrays = {name: np.asarray(file[name]) for name in ARRAYS}
+            arrays = {name: file[name] for name in ARRAYS}
+            broken = [name for name, one in arrays.items() if not isinstance(one, np.ndarray)]  # bytes, of what is no array
+            if broken:
+                raise CompressionError(f"'{path}': {broken[0]} is no array of numpy: write the file with numpy.savez")
     except FileNotFoundError:
         raise CompressionError(f"'{path}' does not exist: give the path of a .npz file with {', '.join(ARRAYS)}") from None
     except (OSError, ValueError, zipfile.BadZipFile, EOFError, MemoryError) as error:
@@ -117,10 +120,16 @@ def load(path: str | Path) -> Data:
     if shapes[0] != shapes[1] or kinds[0] != kinds[1]:
         raise CompressionError(f"'{path}': train_images are {arrays['train_images'].dtype} of shape {shapes[0]} each, test_images "
                                f"{arrays['test_images'].dtype} of shape {shapes[1]}: both must be alike")
-    images = {part: one if one.dtype == np.uint8 else one.astype(np.float32) for part in ("train", "test")
+    images = {part: one if one.dtype == np.uint8 else _as_float32(one) for part in ("train", "test")
               for one in (arrays[f"{part}_images"],)}
     return Data(path.stem, images["train"], arrays["train_labels"].astype(np.int64), images["test"],
                 arrays["test_labels"].astype(np.int64))
+
+
+def _as_float32(images: NDArray[Any]) -> NDArray[np.float32]:
+    """What doesn't fit becomes infinite."""
+    with np.errstate(over="ignore"):
+        return images.astype(np.float32, copy=False)
 
 
 def _check_part(path: Path, part: str, images: NDArray[Any], labels: NDArray[Any]) -> None:
@@ -128,8 +137,8 @@ def _check_part(path: Path, part: str, images: NDArray[Any], labels: NDArray[Any
         raise CompressionError(f"'{path}': {part}_images have shape {images.shape}; give at least one sample, (N, ...)")
     if images.dtype != np.uint8 and images.dtype.kind != "f":
         raise CompressionError(f"'{path}': {part}_images are {images.dtype}; give uint8 pixels, or floats")
-    if images.dtype.kind == "f" and not np.isfinite(images).all():
-        raise CompressionError(f"'{path}': {part}_images hold numbers that aren't finite; leave those samples out")
+    if images.dtype.kind == "f" and not np.isfinite(_as_float32(images)).all():
+        raise CompressionError(f"'{path}': {part}_images hold numbers that aren't finite, as float32; leave those samples out")
     if labels.shape != (len(images),) or labels.dtype.kind not in "iu":
         raise CompressionError(f"'{path}': {part}_labels are {labels.dtype} of shape {labels.shape}; give one whole number for "
                                f"each of the {len(images):,} images")

@@ -15,6 +15,7 @@ from ..deep import deep_compress
 from ..errors import CompressionError
 from ..lowrank.decompose import Method as Form
 from ..lowrank.factors import lowrank
+from ..networks import LAYERS, TRANSPOSED
 from ..sharing.circulant import make_circulant
 from ..sharing.codes import entries_of, finish_sharing, shared_layers
 from ..sharing.datafit import fit_to_data
@@ -89,7 +90,7 @@ def _plain(job: Job, network: nn.Module) -> Made:
         counted.add(name)
     plain = finish_sharing(network)
     bits += sum(8 * layer.weight.numel() for name, layer in plain.named_modules()
-                if isinstance(layer, (nn.Linear, nn.Conv2d)) and name not in counted)
+                if isinstance(layer, (*LAYERS, *TRANSPOSED)) and name not in counted)
     return Made(job.quantized(plain), bits)
 
 

@@ -7,9 +7,11 @@ from typing import Final
 
 from torch import nn
 
-from quant.nn import BipolarQuant, Quantizer, ScaledBipolarQuant, TernaryQuant, TtqQuant, TwnQuant
+from quant.nn import BipolarQuant, Observer, Quantizer, ScaledBipolarQuant, TernaryQuant, TtqQuant, TwnQuant
+from quant.nn.placement import Placement
+from quant.nn.traced import Traced
 
-from ..lowbit import low_bit
+from ..lowbit import inner_layers, low_bit
 from .job import Budget, Job, Method
 
 
@@ -21,6 +23,7 @@ def float_weights(job: Job) -> nn.Module:
 def uniform(job: Job) -> nn.Module:
     """Weights and activations of few bits with learned scales, retrained."""
     bits = int(job.left)
+    inner_layers(job.network, Placement(Traced(job.network, job.images[:1]), Observer))  # refused where none gets few bits
     return job.retrain(job.quantized(job.network, weight_bits=bits, activation_bits=bits, learn_scales=True))
 
 

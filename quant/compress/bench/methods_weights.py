@@ -10,6 +10,7 @@ from torch import nn
 from quant.nn import GradualPruning, finish_pruning, prune
 
 from ..errors import CompressionError
+from ..networks import LAYERS, TRANSPOSED
 from ..weights.iterative import geometric_densities, iterative_pruning
 from ..weights.obd import optimal_brain_damage
 from ..weights.obs import optimal_brain_surgeon
@@ -67,7 +68,9 @@ def pattern(job: Job) -> Made:
     pruned = pattern_pruning(job.network, int(count), GROUP_WEIGHTS, retrain=job.retraining())
     bits = 0
     for layer in pruned.modules():
-        if isinstance(layer, (nn.Linear, nn.Conv1d, nn.Conv2d)):
+        if isinstance(layer, TRANSPOSED):  # which is left alone
+            bits += WEIGHT_BITS * layer.weight.numel()
+        elif isinstance(layer, LAYERS):
             groups = layer.weight.numel() // layer.weight.shape[1] * -(-layer.weight.shape[1] // GROUP_WEIGHTS)
             kept = min(layer.weight.numel(), groups * int(count))
             bits += WEIGHT_BITS * kept + (PLACE_BITS * kept if kept < layer.weight.numel() else 0)

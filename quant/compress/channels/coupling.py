@@ -94,6 +94,21 @@ class Coupling:
                                                         for unit in self.group_of(name).units))
 
 
+def prunable_layers(network: nn.Module, coupling: Coupling) -> tuple[str, ...]:
+    """Names of the layers of which channels can go.
+
+    Raises
+    ------
+    CompressionError
+        There is none; with why.
+    """
+    if not coupling.prunable:
+        reasons = dict.fromkeys(unit.fixed for group in coupling.groups for unit in group.units)
+        raise CompressionError(f"{type(network).__name__} has no channels that can go: {'; '.join(reasons)}; take a method that "
+                               "leaves channels in their places, such as pruning by magnitude")
+    return coupling.prunable
+
+
 @dataclass
 class _Found:
     """Sets of coupled channels while they grow: a forest of parents."""

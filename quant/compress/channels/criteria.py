@@ -19,7 +19,7 @@ from quant.nn.traced import Traced
 
 from ..errors import CompressionError
 from ..networks import checked_copy
-from .coupling import Coupling, couple
+from .coupling import Coupling, couple, prunable_layers
 from .units import made_weights
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -42,7 +42,7 @@ def l1_scores(network: nn.Module, images: Tensor) -> dict[str, Tensor]:
         As `couple`.
     """
     return {name: made_weights(network.get_submodule(name)).detach().abs().flatten(1).sum(dim=1)
-            for name in couple(network, images).prunable}
+            for name in prunable_layers(network, couple(network, images))}
 
 
 def apoz_scores(network: nn.Module, images: Tensor) -> dict[str, Tensor]:
@@ -156,7 +156,7 @@ class _Activations:
         except QuantizationError as error:
             raise CompressionError(str(error)) from None
         self.nodes: dict[str, list[Node]] = {}
-        for name in coupling.prunable:
+        for name in prunable_layers(network, coupling):
             calls = [node for node in self.traced.module.graph.nodes if node.op == "call_module" and str(node.target) == name]
             self.nodes[name] = list(dict.fromkeys(self._behind(node) for node in calls))
 

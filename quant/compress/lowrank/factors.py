@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from ..errors import CompressionError
 from ..layerwise import Layer, check_part, chosen_layers, copied, replaced
+from ..networks import LAYERS, TRANSPOSED
 from .decompose import METHODS, Method, Positions, Rank, cost, decomposed, from_outputs, size_of, spectra
 from .ranks import Candidate, given_ranks, ranks_by_budget, ranks_by_energy
 
@@ -34,7 +35,7 @@ class Costs(NamedTuple):
     parameters
         All its numbers that are trained.
     macs
-        Multiplications of its linear layers and 2-D convolutions, for one sample.
+        Multiplications of its linear layers and convolutions, for one sample.
     """
 
     parameters: int
@@ -130,9 +131,19 @@ def costs(network: nn.Module, example_input: Tensor) -> Costs:
         The example doesn't go through.
     """
     network = copied(network)
-    layers: dict[str, Any] = {name: one for name, one in network.named_modules() if isinstance(one, (nn.Linear, nn.Conv2d))}
-    return Costs(sum(one.numel() for one in network.parameters()),
-                 sum(at.after * layers[name].weight.numel() for name, at in _positions(network, layers, example_input).items()))
+    layers: dict[str, Any] = {name: one for name, one in network.named_modules() if isinstance(one, (*LAYERS, *TRANSPOSED))}
+    macs = 0
+
+    def note(name: str, layer: Any, x: Tensor, y: Tensor) -> None:
+        nonlocal macs
+        if isinstance(layer, TRANSPOSED):  # each input spreads a filter
+            places = x.numel() // layer.in_channels
+        else:
+            places = y.numel() // len(layer.weight)
+        macs += places * layer.weight.numel()
+
+    _run(network, layers, _one_sample(example_input), note)
+    return Costs(sum(one.numel() for one in network.parameters()), macs)
 
 
 def _with_one_group(network: nn.Module, names: Iterable[str] | None) -> dict[str, Layer]:
@@ -161,8 +172,6 @@ def _by_budget(network: nn.Module, candidates: Mapping[str, Candidate], method: 
 
 def _positions(network: nn.Module, layers: Mapping[str, Layer], example_input: Tensor | None) -> dict[str, Positions]:
     """Where each layer computes for one sample, over all its calls; 0 for a layer that isn't called."""
-    if not isinstance(example_input, Tensor) or example_input.ndim < 2 or not len(example_input):
-        raise CompressionError("multiplications are counted with an example input of at least one sample, shape (N, ...): give one")
     found = dict.fromkeys(layers, Positions(0, 0, 0))
 
     def note(name: str, layer: Layer, x: Tensor, y: Tensor) -> None:
@@ -174,8 +183,14 @@ def _positions(network: nn.Module, layers: Mapping[str, Layer], example_input: T
             one = Positions(height * width, below * width, below * right)
         found[name] = Positions(*(sum(pair) for pair in zip(found[name], one, strict=True)))
 
-    _run(network, layers, example_input[:1], note)
+    _run(network, layers, _one_sample(example_input), note)
     return found
+
+
+def _one_sample(example_input: Tensor | None) -> Tensor:
+    if not isinstance(example_input, Tensor) or example_input.ndim < 2 or not len(example_input):
+        raise CompressionError("multiplications are counted with an example input of at least one sample, shape (N, ...): give one")
+    return example_input[:1]
 
 
 def _output_statistics(network: nn.Module, layers: Mapping[str, Layer], method: Method,

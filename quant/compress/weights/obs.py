@@ -81,8 +81,8 @@ def _ordered(inverse: Tensor, least: Tensor, weights: Tensor, removable: int) ->
 
 
 def optimal_brain_surgeon(network: nn.Module, images: Tensor, density: float | Mapping[str, float], *,
-                          layers: Iterable[str] | None = None, rows: int = 4096, damping: float = 1e-3, most_inputs: int = 1200,
-                          retrain: Retrain | None = None, seed: int = 0) -> nn.Module:
+                          layers: Iterable[str] | None = None, rows: int = 4096, damping: float = 1e-3,
+                          most_products: float = 3e11, retrain: Retrain | None = None, seed: int = 0) -> nn.Module:
     """A copy of a network, each layer pruned by the surgeon to keep its own outputs; biases make up for means.
 
     Layers are pruned independently, each for the inputs that it has in the given network, so that a layer's error is its own
@@ -103,8 +103,8 @@ def optimal_brain_surgeon(network: nn.Module, images: Tensor, density: float | M
         Most rows of inputs of each layer: see `record_inputs`.  Some times its inputs are wanted.
     damping
         Above 0; a part of the mean of H's diagonal, added to it: what keeps weights in their place where rows say little.
-    most_inputs
-        Layers with more inputs of an output are refused: time grows with outputs * inputs**3.
+    most_products
+        Layers with more outputs * inputs**3 are refused: time grows with that.
     retrain
         Called once, with the zeros held.
     seed
@@ -130,10 +130,11 @@ def optimal_brain_surgeon(network: nn.Module, images: Tensor, density: float | M
         check_part(f"the density of layer `{name}`", one)
     check_damping(damping)
     for name, layer in chosen.items():
-        if (inputs := math.prod(layer.weight.shape[1:])) > most_inputs:
-            raise CompressionError(f"layer `{name}` has {inputs:,} inputs of an output, more than {most_inputs:,}, and the surgeon "
-                                   "inverts matrices of that size: name other layers, prune this one by magnitude, or raise "
-                                   "most_inputs")
+        outputs, inputs = len(layer.weight), math.prod(layer.weight.shape[1:])
+        if (products := outputs * inputs**3) > most_products:
+            raise CompressionError(f"layer `{name}` has {outputs:,} outputs of {inputs:,} inputs each, for which the surgeon takes "
+                                   f"{products:.3g} multiplications, outputs times inputs cubed, more than {most_products:.3g}: "
+                                   "prune by magnitude, or in Python name other layers or raise most_products")
     recorded = record_inputs(result, images, chosen, rows=rows, seed=seed)
     for name, layer in chosen.items():
         _operate(layer, recorded[name], densities[name], damping)
