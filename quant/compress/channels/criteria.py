@@ -63,7 +63,7 @@ def apoz_scores(network: nn.Module, images: Tensor) -> dict[str, Tensor]:
     found = {name: nodes for name, nodes in watched.nodes.items() if all(watched.is_relu(node) for node in nodes)}
     if not found:
         raise CompressionError(f"{type(network).__name__} has no ReLU behind a layer whose channels can go, so there are no zeros "
-                               "to count: use l1_scores or taylor_scores")
+                               "to count: score filters by their L1 norm, or by Taylor expansion, instead")
     nonzeros, seen = {name: torch.zeros(coupling.sizes[name]) for name in found}, dict.fromkeys(found, 0)
     with torch.no_grad():
         for batch in torch.split(images, _BATCH):
@@ -143,7 +143,7 @@ def norm_scores(network: nn.Module, images: Tensor) -> dict[str, Tensor]:
             scores[name] = values
     if not scores:
         raise CompressionError(f"{type(network).__name__} has no batch norm with scales behind channels that can go: score them by "
-                               "l1_scores or taylor_scores, or train with a GroupLasso instead")
+                               "L1 norm or Taylor expansion, or train with a group lasso, instead")
     return scores
 
 

@@ -67,7 +67,7 @@ class GroupLasso:
                             and math.prod(part.kernel_size) > 1]
         if not self._sets and not self._shaped:
             raise CompressionError(f"{type(network).__name__} has no groups over {' or '.join(self.over)}: none of its channels "
-                                   "can go; check with couple why")
+                                   "can go; `quant.compress.channels.couple` says why of each, and pruning by magnitude needs none")
 
     def norms(self) -> list[Tensor]:
         """Euclidean norms of all groups, differentiable: for each set of coupled channels and each layer's shapes a tensor."""

@@ -34,7 +34,7 @@ def slimming_penalty(network: nn.Module, strength: float) -> Tensor:
     scales = [part.weight for part in network.modules() if isinstance(part, (nn.BatchNorm1d, nn.BatchNorm2d)) and part.affine]
     if not scales:
         raise CompressionError(f"{type(network).__name__} has no batch norm whose scales could be penalized: put BatchNorm2d "
-                               "behind its convolutions, or train with the penalty of a GroupLasso instead")
+                               "behind its convolutions, or train with a group lasso instead, which needs none")
     return strength * torch.stack([scale.abs().sum() for scale in scales]).sum()
 
 

@@ -98,8 +98,8 @@ def ranks_by_budget(candidates: Mapping[str, Candidate], method: Method, budget:
     choices = {name: _choices(one, method, counted(one)) for name, one in candidates.items()}
     least = fixed + sum(min(one.cost for one in options) for options in choices.values())
     if least > budget:
-        raise CompressionError(f"the budget of {budget} {what} can't be met: with rank 1 everywhere {least} are left; keep more, "
-                               "or name more layers")
+        raise CompressionError(f"the budget of {budget} {what} can't be met: with rank 1 everywhere {least} are left; keep more "
+                               "of them")
 
     def at(price: float) -> dict[str, Choice]:
         return {name: min(options, key=lambda one: (one.error + price * one.cost, one.cost)) for name, options in choices.items()}

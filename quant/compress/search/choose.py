@@ -221,8 +221,8 @@ def search_bits(network: nn.Module, images: Tensor, evaluate: Callable[[nn.Modul
         elif isinstance(part, IntQuant) and "." not in name and part.bits == probe:
             space[name] = ranges["activation_bits"]
     if not space:
-        raise CompressionError(f"{type(network).__name__} has no bits to search: all belong to its first and last layers; give "
-                               "first_last_bits=None")
+        raise CompressionError(f"{type(network).__name__} has no bits to search: all belong to its first and last layers, which "
+                               "keep 8; take a network with more layers, or in Python give first_last_bits=None")
 
     def made(choice: Choice) -> nn.Module:
         bits = {name: int(width) for name, width in choice.items()}

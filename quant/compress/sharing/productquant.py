@@ -147,10 +147,10 @@ def product_quantize(network: nn.Module, *, subvector: int = 4, entries: int = 2
             smaller[name] = layer, sharing
         elif named:
             raise CompressionError(f"layer `{name}` takes {dense} bits as float32, and {stored} with {count} entries for each "
-                                   f"{subvector} columns: leave it out, or ask for fewer entries")
+                                   f"{subvector} columns: leave it out, or ask for fewer entries (--codes)")
     if not smaller:
         raise CompressionError(f"no layer of {type(network).__name__} gets smaller with {entries} entries for each {subvector} "
-                               "columns: ask for fewer entries")
+                               "columns: ask for fewer entries (--codes)")
     for layer, sharing in smaller.values():
         share(layer, sharing)
     return network

@@ -90,7 +90,7 @@ def energy_aware_pruning(network: nn.Module, images: Tensor, energy: Energy, *, 
         if not open_layers:
             raise CompressionError(f"pruning brings the energy from {budget / energy_kept:.6g} down to {total:.6g} and not to "
                                    f"{budget:.6g}, with {least:g} of each layer's weights or where fewer lower it no further: keep "
-                                   f"more than {energy_kept}, or lower `least`")
+                                   f"more than {energy_kept}, or in Python lower `least`")
         name = max(open_layers, key=lambda one: taken[one])
         layer, before = open_layers[name], matrices(open_layers[name])
         nonzeros = int(torch.count_nonzero(layer.weight))

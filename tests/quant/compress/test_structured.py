@@ -120,7 +120,7 @@ def test_the_slimming_penaltys_gradient_is_the_sign_of_each_scale():
     for norm in (network.norm, network.a_norm):
         assert torch.equal(norm.weight.grad, 0.25 * norm.weight.detach().sign())
     assert network.stem.weight.grad is None and network.norm.bias.grad is None
-    with pytest.raises(CompressionError, match="BatchNorm2d behind its convolutions, or train with the penalty of a GroupLasso"):
+    with pytest.raises(CompressionError, match="BatchNorm2d behind its convolutions, or train with a group lasso instead"):
         slimming_penalty(made(Plain), 1e-4)
     with pytest.raises(CompressionError, match="0 or more"):
         slimming_penalty(network, -1)
