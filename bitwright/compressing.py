@@ -26,7 +26,7 @@ from intir import BitwrightError
 from intir.whole import write_whole
 from quant.compress.bench.data import Data
 from quant.compress.bench.integers import Integers, float_accuracy_percent, float_bits, to_integers
-from quant.compress.bench.job import Job, Method
+from quant.compress.bench.job import Job, Method, Search
 from quant.compress.bench.models import Model
 from quant.compress.errors import CompressionError
 
@@ -88,10 +88,16 @@ class Bench:
         Of a retraining.
     machines : sequence of str
         Names or files, as `bitwright machines` lists them.
+
+    Members
+    -------
+    search : Search
+        How methods that search do so; may be replaced.
     """
 
     def __init__(self, data: Data, epochs: int, machines: Sequence[str] = MACHINES) -> None:
         self.data, self.epochs, self.machines = data, epochs, tuple(machines)
+        self.search = Search(about=" ".join(self.machines))
         self._baselines: dict[str, Integers] = {}
         self._rates: dict[str, float] = {}
 
@@ -108,7 +114,7 @@ class Bench:
 
     def job(self, run: Run) -> Job:
         """For the method."""
-        job = Job(run.model, self.data, run.budget, self.epochs, run.seed)
+        job = Job(run.model, self.data, run.budget, self.epochs, run.seed, search=self.search)
         if run.method is not None and run.method.asks_hardware:
             job = replace(job, hardware=HardwareCosts(job, self.machines))
         return job

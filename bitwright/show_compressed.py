@@ -8,11 +8,13 @@ from importlib.util import find_spec
 from itertools import groupby
 from pathlib import Path
 from statistics import mean, stdev
+from typing import get_args
 
 from rich.console import Console
 from rich.markup import escape
 
 from quant.compress.bench.job import Method
+from quant.compress.search.choose import Picture, SearchResult
 
 from .compressing import FLOAT, Row
 from .shell import InputError
@@ -103,6 +105,23 @@ def curve(title: str, rows: Sequence[Row], console: Console) -> None:
         console.print(title, style="bold")
         points = [(float(row["ratio"]), float(row["accuracy_percent"])) for row in good]
         console.print(ascii_plot(points, "times smaller", "right %", min(console.width, 110)), markup=False, highlight=False)
+
+
+def front(found: SearchResult, console: Console) -> None:
+    """What a search tried: those than which no other is cheaper and as good."""
+    shown = ruled(f"{len(found.trials):,} networks tried, before retraining; the best of each cost", "cost", "right %", "<",
+                  "<chosen")
+    for one in found.front:
+        chosen = ", ".join(f"{name} {value:g}" for name, value in one.choice.items())
+        shown.add_row(f"{one.cost:.3f}", f"{one.score:.1f}", "taken" if one == found.best else "", escape(chosen))
+    shown.columns[3].no_wrap = False
+    console.print(shown)
+
+
+def searched(found: SearchResult, path: Path) -> bytes:
+    """The picture of a search, of the kind that a path names."""
+    kind: Picture = next(one for one in get_args(Picture) if path.suffix == f".{one}")
+    return found.draw(kind, cost="part of the network's latency", score="right, % of training samples kept apart")
 
 
 def drawable(path: Path | None) -> None:

@@ -8,10 +8,9 @@ import pytest
 
 from hwsim.autoplan import auto_plan
 from hwsim.engines.eie import Eie
-from quant.compress.bench import methods_search
 from quant.compress.bench.data import load
 from quant.compress.bench.integers import to_integers
-from quant.compress.bench.job import Job
+from quant.compress.bench.job import Job, Search
 from quant.compress.bench.methods import METHODS, method_of
 from quant.compress.bench.models import Model, load_model
 from quant.lower import lower
@@ -32,12 +31,12 @@ def model() -> Model:
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_every_method_is_built(name: str, model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_method_is_built(name: str, model: Model, tmp_path: Path) -> None:
     """Those of `BUILT` to the last bit and cycle; of the others, the plan."""
-    monkeypatch.setattr(methods_search, "TRIALS", 3)
     method = method_of(name)
     data = load(compress_net.write(tmp_path))
-    job = Job(model, data, None if method.budget is None else method.budget.default, epochs=1, hardware=Sizes())
+    job = Job(model, data, None if method.budget is None else method.budget.default, epochs=1, hardware=Sizes(),
+              search=Search(trials=3))
     graph = to_integers(job, method.run(job)).graph
     plan = auto_plan(graph, sparse=4 if name == "deep-compression" else None)
     if name in BUILT:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -35,6 +38,10 @@ def compress(
     energy: Annotated[float | None, typer.Option("--energy", help="Part of the network's energy to leave.")] = None,
     bits: Annotated[int | None, typer.Option("--bits", help="Of a weight and an activation.")] = None,
     codes: Annotated[int | None, typer.Option("--codes", help="Values that the weights of a layer may have.")] = None,
+    trials: Annotated[int | None, typer.Option("--trials", min=1, max=100_000, help="With --method amc or haq: networks that the "
+                                               "search tries [default: 20].")] = None,
+    trials_file: Annotated[Path | None, typer.Option("--trials-file", metavar="FILE", help="With --method amc or haq: keep the "
+                                                     "networks that were tried; the same command goes on after a kill.")] = None,
     curve: Annotated[bool, typer.Option("--curve", help="Compare with several budgets for each method, not one.")] = False,
     data: Annotated[Path | None, typer.Option(
         "--data", metavar="FILE.npz", help="train_images, train_labels, test_images and test_labels [default: the demo "
@@ -50,8 +57,8 @@ def compress(
         "-o", "--output", metavar="FILE", help="With --method: write the network, .onnx or .intir. With --compare: keep results in "
         "a .csv file; the same command goes on after a kill.")] = None,
     csv_: Annotated[Path | None, typer.Option("--csv", metavar="FILE.csv", help="Write the table, means over seeds.")] = None,
-    plot: Annotated[Path | None, typer.Option("--plot", metavar="FILE.svg", help="Draw rate against distortion: .svg, .png or "
-                                              ".pdf.")] = None,
+    plot: Annotated[Path | None, typer.Option("--plot", metavar="FILE.svg", help="Draw rate against distortion, or with --method "
+                                              "amc or haq what the search tried and its Pareto front: .svg, .png or .pdf.")] = None,
     json_: Json = False,
 ) -> None:
     """Make a trained float network smaller by one method, or compare all: accuracy, sizes, machines, hardware.
@@ -59,6 +66,8 @@ def compress(
     Example: bitwright compress lenet300 --method magnitude --density 0.1 -o small.onnx
 
     or, side by side: bitwright compress lenet300 --compare --only magnitude --only xnor -o results.csv --plot results.svg
+
+    or a search: bitwright compress lenet5 --method amc --latency 0.5 --trials 60 --trials-file trials.log --plot front.svg
     """
     asked = [one for one, given in (("--compare", compare_), ("--method", method is not None), ("--methods", methods_)) if given]
     if len(asked) != 1:
@@ -85,13 +94,17 @@ def compress(
         raise InputError(f"--{'curve' if curve else 'only'} is for --compare; leave it out, or --method")
     if method is None and output is not None and output.suffix in (".onnx", ".intir"):
         raise InputError(f"'{output}' would be a network, but --compare keeps a table; name a .csv file, or use --method")
-    if method is not None and (csv_ or plot):
+    searches = method is not None and method_of(method).searches
+    if method is not None and (csv_ or (plot and not searches)):
         raise InputError(f"--{'csv' if csv_ else 'plot'} is for --compare; with --method, --json prints all that was reached")
-    named = [path.absolute() for path in (output, csv_, plot) if path is not None]
+    if not searches and (trials is not None or trials_file is not None):
+        raise InputError(f"--trials{'-file' if trials is None else ''} is for --method "
+                         f"{' or '.join(one.name for one in METHODS.values() if one.searches)}, which search; leave it out")
+    named = [path.absolute() for path in (output, csv_, plot, trials_file) if path is not None]
     if len(set(named)) < len(named):
-        raise InputError(f"two of -o, --csv and --plot write '{named[-1]}'; give each a file of its own")
+        raise InputError(f"two of -o, --csv, --plot and --trials-file write '{named[-1]}'; give each a file of its own")
     drawn = show_compressed.drawing(plot)
-    check_writable(csv_, plot)
+    check_writable(csv_, plot, trials_file)
     chosen = [method_of(one) for one in ([method] if method else only or METHODS)]
     budgets = {name: value for name, value in (("density", density), ("keep", keep), ("macs", macs), ("latency", latency),
                                                ("energy", energy), ("bits", bits), ("codes", codes)) if value is not None}
@@ -115,7 +128,8 @@ def compress(
     bench = compressing.Bench(found, epochs if epochs is not None else QUICK_EPOCHS if quick else EPOCHS, wanted)
     runs = compressing.runs_of(networks, chosen, seeds=tuple(dict.fromkeys(seeds or [0])), curve=curve, budgets=budgets)
     if method is not None:
-        _one(bench, runs, output, json_)
+        bench.search = replace(bench.search, file=trials_file, trials=trials or bench.search.trials)
+        _one(bench, runs, output, plot, json_)
         return
     with progress_bar() as bar:
         task = bar.add_task("compressing", total=len(runs))
@@ -153,8 +167,10 @@ def _check_budgets(budgets: dict[str, float], methods: list[tuple[str, str | Non
             raise InputError(f"{name} takes {f'--{own}' if own else 'no budget'}, not --{option}")
 
 
-def _one(bench: Bench, runs: list[Run], output: Path | None, json_: bool) -> None:
-    """Run one method with all its seeds, write its network, say what it reached beside the float one."""
+def _one(bench: Bench, runs: list[Run], output: Path | None, plot: Path | None, json_: bool) -> None:
+    """Run one method, write its network, say what it reached beside the float one; of a search, the front."""
+    from quant.compress.search.choose import SearchResult
+
     from .. import compressing, show_compressed
 
     if len(runs) != 2:
@@ -162,18 +178,40 @@ def _one(bench: Bench, runs: list[Run], output: Path | None, json_: bool) -> Non
     base, run = runs
     if output is not None:
         compressing.check_output(output)
-    with err.status(f"{run.model.name}: {run.label}"):
+    title, searched = f"{run.model.name}: {run.label}", list[SearchResult]()
+    with err.status(title) as status, _kept(bench.search.file):
         bench.check(runs)
+        bench.search = replace(bench.search, done=searched.append, progress=lambda trial, total: status.update(
+            f"{title}: tried {trial.number + 1:,} of {total:,} networks"))
         integers = bench.compressed(run)
         if output is not None:
             compressing.save_network(integers, output)
         rows: list[Row] = [bench.row(base), bench.asked(run) | bench.measured(run, integers)]
+    if plot is not None:
+        save_all({plot: show_compressed.searched(searched[0], plot)})
     if json_:
-        print(json.dumps(rows[1], indent=1))
+        found: dict[str, object] = dict(rows[1])
+        if searched:
+            found["front"] = [{"cost": one.cost, "accuracy_percent": one.score, "choice": one.choice} for one in searched[0].front]
+        print(json.dumps(found, indent=1))
         return
     show_compressed.table(f"{run.model.title}: {run.label}", rows, bench.machines, out)
-    if output is not None:
-        out.print(f"wrote {output}", markup=False)
+    if searched:
+        show_compressed.front(searched[0], out)
+    for path in (output, plot):
+        if path is not None:
+            out.print(f"wrote {path}", markup=False)
+
+
+@contextmanager
+def _kept(trials_file: Path | None) -> Iterator[None]:
+    """Say of an interrupted search what is left of it."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if trials_file is None or not trials_file.exists():
+            raise
+        raise KeyboardInterrupt(f"'{trials_file}' has the networks that were tried, and the same command goes on there") from None
 
 
 def _as_csv(rows: list[Row], names: list[str]) -> bytes:

@@ -12,8 +12,8 @@ from torch.nn import functional
 SAMPLES, TRAIN = 120, 80
 
 
-def samples() -> dict[str, np.ndarray]:
-    rng = np.random.default_rng(0)
+def samples(seed: int = 0) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(seed)
     labels = rng.integers(0, 3, SAMPLES)
     images = rng.integers(0, 60, (SAMPLES, 1, 8, 8)).astype(np.uint8)
     for image, label in zip(images, labels, strict=True):
@@ -21,8 +21,8 @@ def samples() -> dict[str, np.ndarray]:
     return {"train_images": images[:TRAIN], "train_labels": labels[:TRAIN], "test_images": images[TRAIN:], "test_labels": labels[TRAIN:]}
 
 
-def write(folder: Path) -> Path:
-    np.savez(folder / "bars.npz", **samples())
+def write(folder: Path, seed: int = 0) -> Path:
+    np.savez(folder / "bars.npz", **samples(seed))
     return folder / "bars.npz"
 
 

@@ -7,6 +7,7 @@ import dataclasses
 import json
 import zipfile
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
@@ -18,7 +19,7 @@ from bitwright.compressing import MACHINES, Bench, Run
 from bitwright.show_compressed import over_seeds
 from quant.compress.bench import methods_search
 from quant.compress.bench.data import load
-from quant.compress.bench.job import Job, Made
+from quant.compress.bench.job import Job, Made, Search
 from quant.compress.bench.methods import METHODS, method_of
 from quant.compress.bench.models import Model, load_model
 from quant.compress.training import evaluate
@@ -159,15 +160,42 @@ class Sizes:
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_every_method_gives_a_network_for_the_samples(name: str, data: Path, model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(methods_search, "TRIALS", 3)
+def test_every_method_gives_a_network_for_the_samples(name: str, data: Path, model: Model) -> None:
     method = method_of(name)
     before = model.fingerprint
-    job = Job(model, load(data), None if method.budget is None else method.budget.default, epochs=1, hardware=Sizes())
+    job = Job(model, load(data), None if method.budget is None else method.budget.default, epochs=1, hardware=Sizes(),
+              search=Search(trials=3))
     made = method.run(job)
     network = made.network if isinstance(made, Made) else made
     assert model.fingerprint == before, "the given network is left as it was"
     assert evaluate(network.eval(), job.data.test_images).shape == (40, 3)
+
+
+def test_a_search_goes_on_after_a_kill_and_draws_its_front(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = 0
+
+    def evaluated(*arguments: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == 3:
+            raise KeyboardInterrupt
+        return evaluate(*arguments)
+
+    monkeypatch.setattr(methods_search, "evaluate", evaluated)
+    asked = (NETWORK, "--method", "amc", "--latency", "0.9", "--trials", "5", "--epochs", "0", "--json")
+    kept, picture = tmp_path / "trials.log", tmp_path / "front.svg"
+    result = invoke("compress", *asked, "--data", data, "--trials-file", kept)
+    assert result.exit_code == 130 and f"interrupted; '{kept}' has the networks that were tried, and the same command" in result.stderr
+    calls = 10
+    found = json.loads(ok(*asked, "--data", data, "--trials-file", kept, "--plot", picture))
+    anew, calls = calls - 10, 10
+    assert found == json.loads(ok(*asked, "--data", data)), "as if nobody had interrupted it"
+    assert anew < calls - 10, "what was tried is not tried again"
+    costs = [one["cost"] for one in found["front"]]
+    assert costs == sorted(costs) and 0 < costs[-1] <= 0.9
+    assert ElementTree.parse(picture).getroot().tag.endswith("svg")
+    other = compress_net.write(tmp_path, seed=1)
+    assert "is the file of another search (its samples or costs differ)" in refused(*asked, "--data", other, "--trials-file", kept)
 
 
 BAD = [
@@ -185,6 +213,11 @@ BAD = [
     ((NETWORK, "--method", "filters", "--seed", "1", "--seed", "2"), "--method runs with one seed"),
     ((NETWORK, "--method", "filters", "--quick", "--epochs", "3"), "--quick and --epochs both say how long"),
     ((NETWORK, "--method", "filters", "--plot", "x.svg"), "--plot is for --compare"),
+    ((NETWORK, "--method", "filters", "--trials", "9"), "--trials is for --method amc or haq, which search; leave it out"),
+    ((NETWORK, "--compare", "--trials-file", "t.log"), "--trials-file is for --method amc or haq"),
+    ((NETWORK, "--method", "amc", "--trials-file", "x.svg", "--plot", "x.svg"), "give each a file of its own"),
+    ((NETWORK, "--method", "amc", "--plot", "x.gif"), "pictures end in .svg, .png, .pdf"),
+    ((NETWORK, "--method", "amc", "--trials-file", "nowhere/t.log"), "cannot write 'nowhere/t.log': its folder does not exist"),
     ((NETWORK, "--method", "filters", "-o", "x.pt"), "a compressed network is a .onnx file (QONNX) or a .intir file"),
     ((NETWORK, "--method", "filters", "-o", "nowhere/x.onnx"), "there is no such folder"),
     ((NETWORK, "--compare", "--plot", "x.gif"), "pictures end in .svg, .png, .pdf"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Final, Protocol
 
 import torch
@@ -13,6 +14,7 @@ from quant.nn import clip_latent_weights, quantize
 from quant.nn.learned import LSQ
 
 from ..errors import CompressionError
+from ..search.choose import Progress, SearchResult
 from ..training import Recipe, train
 from .data import Data
 from .models import Model
@@ -37,6 +39,29 @@ class Hardware(Protocol):
     def sparse_energies_pj(self, network: Network) -> Mapping[str, float]:
         """Of one sample and each layer, on a machine that skips weights of 0."""
         ...
+
+
+@dataclass(frozen=True)
+class Search:
+    """How a method that searches goes about it.
+
+    Members
+    -------
+    trials
+        Networks that it tries.
+    file
+        Keeps them; a search goes on from it.
+    about
+        What costs depend on: a file of a search about something else is refused.
+    progress, done
+        Told of each network that was tried, and what was found.
+    """
+
+    trials: int = 20
+    file: Path | None = None
+    about: str = ""
+    progress: Progress | None = None
+    done: Callable[[SearchResult], None] = lambda found: None
 
 
 @dataclass(frozen=True)
@@ -93,6 +118,8 @@ class Job:
         Of retraining, and of what a method draws.
     hardware
         For methods that ask it; None where there is none.
+    search
+        For methods that search.
     """
 
     model: Model
@@ -101,6 +128,7 @@ class Job:
     epochs: int = 10
     seed: int = 0
     hardware: Hardware | None = None
+    search: Search = Search()
 
     @property
     def network(self) -> nn.Module:
@@ -218,8 +246,8 @@ class Method:
         None if nothing is to choose.
     coded
         Whether its weights are stored Huffman coded.
-    asks_hardware
-        Whether it needs `Job.hardware`.
+    asks_hardware, searches
+        Whether it needs `Job.hardware`; whether it goes about it as `Job.search` says.
     """
 
     name: str
@@ -230,6 +258,7 @@ class Method:
     budget: Budget | None = None
     coded: bool = False
     asks_hardware: bool = False
+    searches: bool = False
 
     def label(self, budget: float | None) -> str:
         """The name, with what is left where the method has a budget."""

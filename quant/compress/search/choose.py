@@ -92,7 +92,7 @@ def search_densities(network: nn.Module, evaluate: Callable[[nn.Module], float],
                      budget: float | None = None, reward: Callable[[float, float], float] | None = None,
                      densities: Sequence[float] = DENSITIES, layers: Iterable[str] | None = None, retrain: Retrain | None = None,
                      compress: Callable[[nn.Module, Choice], nn.Module] | None = None, trials: int = 100, seed: int = 0,
-                     sampler: Sampler = "tpe", file: str | os.PathLike[str] | None = None,
+                     sampler: Sampler = "tpe", file: str | os.PathLike[str] | None = None, about: str = "",
                      progress: Progress | None = None) -> SearchResult:
     """Search a density for each layer (AMC).
 
@@ -125,7 +125,9 @@ def search_densities(network: nn.Module, evaluate: Callable[[nn.Module], float],
         `tpe` or `nsga2`.
     file
         Where the search keeps its trials.  If it is there, the search goes on.  The caller sees to it that `evaluate`, `cost`,
-        `retrain` and `compress` are the same.
+        `retrain` and `compress` are the same, by `about` for example.
+    about
+        What these depend on, for example the samples: a file of a search about something else is refused.
     progress
         Called after each trial.
 
@@ -170,21 +172,22 @@ def search_densities(network: nn.Module, evaluate: Callable[[nn.Module], float],
         return [name for name in reversed(at) for _ in range(at[name])]
 
     return _Search(space, plain, build, lower, evaluate, cost, budget, reward).run(
-        {"kind": "densities", "network": _digest(network)}, trials, seed, sampler, file, progress)
+        {"kind": "densities", "network": _digest(network), "samples or costs": about}, trials, seed, sampler, file, progress)
 
 
 def search_bits(network: nn.Module, images: Tensor, evaluate: Callable[[nn.Module], float], *, cost: Callable[[nn.Module], float],
                 budget: float | None = None, reward: Callable[[float, float], float] | None = None,
                 weight_bits: tuple[int, int] = (2, 8), activation_bits: tuple[int, int] = (2, 8), first_last_bits: int | None = 8,
                 retrain: Retrain | None = None, trials: int = 100, seed: int = 0, sampler: Sampler = "tpe",
-                file: str | os.PathLike[str] | None = None, progress: Progress | None = None, **options: Any) -> SearchResult:
+                file: str | os.PathLike[str] | None = None, about: str = "", progress: Progress | None = None,
+                **options: Any) -> SearchResult:
     """Search bits for each layer's weights and for each quantizer of activations (HAQ).
 
     Choices are named as `quantize` takes them: weights by their layer's name and ``.weight``, activations by their quantizer.
 
     Parameters
     ----------
-    network, evaluate, cost, reward, retrain, trials, seed, sampler, file, progress
+    network, evaluate, cost, reward, retrain, trials, seed, sampler, file, about, progress
         As `search_densities`; the networks are what `quant.nn.quantize` gives.
     images : shape (N, ...)
         To calibrate with.
@@ -240,8 +243,8 @@ def search_bits(network: nn.Module, images: Tensor, evaluate: Callable[[nn.Modul
         return [name for turn in range(max(at.values())) for name in at if at[name] > turn]
 
     return _Search(space, made, build, lower, evaluate, cost, budget, reward).run(
-        {"kind": "bits", "network": _digest(network), "images": _digest(images), "options": repr((first_last_bits, sorted(
-            options.items())))}, trials, seed, sampler, file, progress)
+        {"kind": "bits", "network": _digest(network), "samples or costs": about, "images": _digest(images), "options": repr((
+            first_last_bits, sorted(options.items())))}, trials, seed, sampler, file, progress)
 
 
 class _Search:
