@@ -140,7 +140,7 @@ def drawing(path: Path | None) -> Callable[[Sequence[Row]], bytes]:
         assert path is not None
         from matplotlib import rc_context
         from matplotlib.figure import Figure
-        from matplotlib.ticker import FuncFormatter, NullFormatter
+        from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
         models = list(dict.fromkeys(row["model"] for row in rows))
         names = [name for name in dict.fromkeys(row["method"] for row in rows) if name != FLOAT]
@@ -157,8 +157,9 @@ def drawing(path: Path | None) -> Callable[[Sequence[Row]], bytes]:
             if known:
                 one.axhline(known[0], color="gray", linestyle=":", linewidth=1)
             one.set(xscale="log", title=model, xlabel="times smaller than float32 in a file", ylabel="right, % of test samples")
+            one.xaxis.set_major_locator(LogLocator(base=2))  # decades would leave most of these axes with one number
+            one.xaxis.set_minor_locator(NullLocator())
             one.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-            one.xaxis.set_minor_formatter(NullFormatter())
             one.grid(True, which="both", alpha=0.25)
         for one in axes[len(models):]:
             one.set_visible(False)
