@@ -30,6 +30,7 @@ from quant.nn.traced import Traced
 from .channels.coupling import couple
 from .channels.removal import without
 from .errors import CompressionError
+from .networks import TRANSPOSED
 
 #: Of the student's and the teacher's output, a scalar; an adversarial term can be part of it.
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -148,7 +149,7 @@ def _fake_quantized(network: nn.Module, bits: int) -> Iterator[None]:
 
     hooks = [layer.register_forward_pre_hook(quantize_inputs) for layer in layers]
     for layer in layers:
-        parametrize.register_parametrization(layer, "weight", _FakeWeight(bits, 1 if isinstance(layer, _TRANSPOSED) else 0))
+        parametrize.register_parametrization(layer, "weight", _FakeWeight(bits, 1 if isinstance(layer, TRANSPOSED) else 0))
     try:
         yield
     finally:
@@ -156,9 +157,6 @@ def _fake_quantized(network: nn.Module, bits: int) -> Iterator[None]:
             hook.remove()
         for layer in layers:
             parametrize.remove_parametrizations(layer, "weight", leave_parametrized=False)
-
-
-_TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d)
 
 
 class _FakeWeight(nn.Module):

@@ -1,6 +1,6 @@
 """Pruning of channels: smaller dense networks, residual ones included."""
 
-from .counts import LayerCounts, counts
+from ..counts import LayerCounts, counts
 from .coupling import Coupling, Group, couple
 from .criteria import apoz_scores, l1_scores, norm_scores, taylor_scores
 from .grouplasso import GroupLasso, remove_zeros

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from ..errors import CompressionError
 from ..networks import LAYERS
 from ..recorded import outputs_of, record_inputs, weight_rows
-from .coupling import Coupling, Group, couple
+from .coupling import Coupling, Group, couple, prunable_layers
 from .removal import Keep, check_free, parts_by_group, rounded, without
 from .units import Unit, listed, silence
 
@@ -230,8 +230,9 @@ def _parts(network: nn.Module, coupling: Coupling, keep: Keep) -> dict[Group, fl
             raise CompressionError(f"what {listed(group.readers)} read of {listed(group.layers)} can't be reconstructed: only "
                                    "linear layers and convolutions that aren't transposed can be fitted; leave it out")
     if not parts:
-        raise CompressionError(f"{type(network).__name__} has no channels that can go: all are coupled with its input or its "
-                               "output")
+        prunable_layers(network, coupling)  # which says why, where nothing can go at all
+        raise CompressionError(f"{type(network).__name__} has no channels that can go and are read by linear layers or "
+                               "convolutions that aren't transposed, which alone can be fitted: score filters instead")
     return {group: parts[group] for group in coupling.groups if group in parts}
 
 

@@ -14,9 +14,9 @@ from typing import Any, Final, Literal
 import torch
 from torch import Tensor, nn
 
+from ..counts import counts
 from ..errors import CompressionError
 from ..networks import check_part
-from .counts import counts
 from .coupling import Coupling, Group, couple
 from .units import Unit, check_cut, cut, listed, made_weights, read_weights
 

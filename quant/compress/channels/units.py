@@ -17,10 +17,11 @@ from torch_pruning import ops
 from torch_pruning.pruner.function import PrunerBox
 
 from ..errors import CompressionError
+from ..networks import LAYERS as DIRECT
+from ..networks import TRANSPOSED
 
-_TRANSPOSED: Final = (nn.ConvTranspose1d, nn.ConvTranspose2d)
 #: Layers that make new channels of those that they read.
-LAYERS: Final = (nn.Linear, nn.Conv1d, nn.Conv2d, *_TRANSPOSED)
+LAYERS: Final = (*DIRECT, *TRANSPOSED)
 #: Modules that treat each channel by itself.
 FOLLOWERS: Final = (nn.BatchNorm1d, nn.BatchNorm2d, nn.PReLU)
 _TOLERANCE: Final = 1e-9  # of the check, in float64, of the largest output
@@ -52,7 +53,7 @@ class Unit:
 
 def is_depthwise(layer: nn.Module) -> bool:
     """Whether a layer makes each channel of that channel alone."""
-    return (isinstance(layer, (nn.Conv1d, nn.Conv2d, *_TRANSPOSED)) and layer.groups > 1
+    return (isinstance(layer, (nn.Conv1d, nn.Conv2d, *TRANSPOSED)) and layer.groups > 1
             and layer.groups == layer.in_channels == layer.out_channels)
 
 
@@ -85,13 +86,13 @@ def silence(network: nn.Module, dropped: Iterable[Unit]) -> None:
 def read_weights(layer: Any) -> Tensor:
     """A view of a layer's weights, input channels first."""
     weight: Tensor = layer.weight.detach()
-    return weight if isinstance(layer, _TRANSPOSED) else weight.transpose(0, 1)
+    return weight if isinstance(layer, TRANSPOSED) else weight.transpose(0, 1)
 
 
 def made_weights(layer: Any) -> Tensor:
     """A view of a layer's weights, output channels first, differentiable."""
     weight: Tensor = layer.weight
-    return weight.transpose(0, 1) if isinstance(layer, _TRANSPOSED) else weight
+    return weight.transpose(0, 1) if isinstance(layer, TRANSPOSED) else weight
 
 
 def check_cut(network: nn.Module, images: Tensor, dropped: list[Unit]) -> None:

@@ -16,9 +16,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from ..counts import counts
 from ..errors import CompressionError
 from ..layerwise import Layer, check_part, chosen_layers, copied, replaced
-from ..networks import LAYERS, TRANSPOSED
 from .decompose import METHODS, Method, Positions, Rank, cost, decomposed, from_outputs, size_of, spectra
 from .ranks import Candidate, given_ranks, ranks_by_budget, ranks_by_energy
 
@@ -130,20 +130,8 @@ def costs(network: nn.Module, example_input: Tensor) -> Costs:
     CompressionError
         The example doesn't go through.
     """
-    network = copied(network)
-    layers: dict[str, Any] = {name: one for name, one in network.named_modules() if isinstance(one, (*LAYERS, *TRANSPOSED))}
-    macs = 0
-
-    def note(name: str, layer: Any, x: Tensor, y: Tensor) -> None:
-        nonlocal macs
-        if isinstance(layer, TRANSPOSED):  # each input spreads a filter
-            places = x.numel() // layer.in_channels
-        else:
-            places = y.numel() // len(layer.weight)
-        macs += places * layer.weight.numel()
-
-    _run(network, layers, _one_sample(example_input), note)
-    return Costs(sum(one.numel() for one in network.parameters()), macs)
+    _, parameters, macs = counts(copied(network), _one_sample(example_input))[-1]
+    return Costs(parameters, macs)
 
 
 def _with_one_group(network: nn.Module, names: Iterable[str] | None) -> dict[str, Layer]:

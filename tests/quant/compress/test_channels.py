@@ -18,9 +18,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from examples.digits_cnn.model import trained
 from quant.compress import CompressionError
-from quant.compress.channels.counts import counts
 from quant.compress.channels.coupling import couple
 from quant.compress.channels.removal import choose, keep_channels, remaining_macs, remove
+from quant.compress.counts import counts
 from tests.quant.compress.structured_networks import (
     FOLLOWED,
     Concatenated,

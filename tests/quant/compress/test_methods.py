@@ -12,8 +12,8 @@ from quant.compress.bench.data import Data
 from quant.compress.bench.job import Job, Made
 from quant.compress.bench.methods import method_of
 from quant.compress.bench.models import Model
-from quant.compress.channels.counts import counts
 from quant.compress.channels.criteria import apoz_scores, l1_scores, taylor_scores
+from quant.compress.counts import counts
 from quant.compress.errors import CompressionError
 from quant.compress.lowrank.factors import costs
 from quant.compress.training import evaluate
@@ -77,12 +77,20 @@ def test_a_file_holds_the_weights_that_a_method_leaves_alone() -> None:
 def test_the_products_of_all_layers_count() -> None:
     torch.manual_seed(0)
     x = torch.rand(2, 1, 6, 6)
-    for network in (Line(), Fire(), nn.Sequential(nn.ConvTranspose2d(1, 4, 3, 2), nn.Conv2d(4, 4, 3, 2, groups=2), nn.Flatten(),
-                                                  nn.Linear(144, 3))):
-        assert costs(network, x).macs == counts(network, x)[-1].macs
+    spread = nn.Sequential(nn.ConvTranspose2d(1, 4, 3, 2), nn.Conv2d(4, 4, 3, 2, groups=2), nn.Flatten(), nn.Linear(144, 3))
+    for network, macs in ((Line(), 8 * 6 * 6 * 3 + 48 * 3), (Fire(), 36 * (4 + 3 * 4 + 3 * 4 * 9 + 4 * 6) + 144 * 3),
+                          (spread, 36 * 4 * 9 + 4 * 36 * 2 * 9 + 144 * 3)):
+        assert costs(network, x).macs == counts(network, x)[-1].macs == macs
     # most are in the convolution, which low ranks leave alone
     with pytest.raises(CompressionError, match="can't be met"):
         method_of("svd").run(job_of(Line(), 0.5))
+
+
+@pytest.mark.parametrize("method", ["lasso", "thinet"])
+def test_reconstruction_says_why_no_channel_can_go(method: str) -> None:
+    network = nn.Sequential(nn.Flatten(), nn.Linear(36, 3))
+    with pytest.raises(CompressionError, match="^Sequential has no channels that can go: they are the network's outputs; take a method"):
+        method_of(method).run(job_of(network, 0.5))
 
 
 @pytest.mark.parametrize("scores", [l1_scores, apoz_scores, lambda network, x: taylor_scores(network, x, torch.zeros(2, dtype=torch.int64))])

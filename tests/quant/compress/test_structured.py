@@ -16,11 +16,11 @@ from torch.nn import functional as F
 
 from examples.digits_cnn.model import DigitsCnn
 from quant.compress import CompressionError
-from quant.compress.channels.counts import counts
 from quant.compress.channels.criteria import apoz_scores, l1_scores, norm_scores, taylor_scores
 from quant.compress.channels.grouplasso import GroupLasso, remove_zeros
 from quant.compress.channels.removal import keep_channels, remove
 from quant.compress.channels.slimming import slim, slimming_penalty
+from quant.compress.counts import counts
 from tests.quant.compress.structured_networks import (
     Concatenated,
     Depthwise,
